@@ -1,0 +1,1 @@
+"""Root causes, one a file, named by the ids that are API."""

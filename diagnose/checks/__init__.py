@@ -1,0 +1,1 @@
+"""Checks, one a file: each is found by its being here."""

@@ -1,0 +1,28 @@
+"""What can go wrong that is not a diagnosis, each with the exit code that scripts rely on."""
+
+from __future__ import annotations
+
+
+class DiagnoseError(Exception):
+    """A fault of usage, configuration or input. The message is one line that names the thing and the way out."""
+
+    exit_code = 2
+
+
+class SubjectError(DiagnoseError):
+    """The subject's own code raised. `__cause__` is the user's exception with its traceback.
+
+    Args:
+        doing: what the examination was doing when it happened, e.g. "building the Learner".
+    """
+
+    exit_code = 3
+
+    def __init__(self, doing: str, cause: BaseException):
+        super().__init__(f"{doing}: {type(cause).__name__}: {cause}")
+        self.doing = doing
+        self.__cause__ = cause
+
+
+class NotApplicable(Exception):
+    """Raised by a check, cause or change that cannot handle this subject. The message is the reason shown to the user."""

@@ -1,0 +1,1 @@
+"""Faults, one a file: each makes a healthy subject ill on purpose."""

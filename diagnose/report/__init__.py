@@ -1,0 +1,1 @@
+"""Report writers: each reads a Diagnosis and computes nothing."""
