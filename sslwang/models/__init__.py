@@ -1,0 +1,1 @@
+"""Encoders, heads and the networks that compare several images."""

@@ -1,0 +1,1 @@
+"""Pretext tasks: every module here defines one, and the registry finds it."""
