@@ -1,1 +1,64 @@
-"""Report writers: each reads a Diagnosis and computes nothing."""
+"""Report writers: each reads a Diagnosis and computes nothing beyond layout.
+
+`write` makes the run folder; `terminal.render` and `html.render` are the writers themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from diagnose.errors import DiagnoseError
+
+if TYPE_CHECKING:
+    from diagnose.diagnosis import Diagnosis
+
+JSON, HTML = "report.json", "report.html"
+
+
+def write(diagnosis: Diagnosis, folder: Path) -> None:
+    """Make the run folder: report.json, report.html and the files of the diagnosis.
+
+    The folder appears whole or not at all: everything is written into a temporary sibling, which is then renamed.
+
+    Raises:
+        DiagnoseError: the folder exists already, cannot be written, or a file of the diagnosis would leave it.
+    """
+    from diagnose.report import html
+
+    folder = Path(os.path.abspath(folder))
+    content = {JSON: diagnosis.to_json().encode(), HTML: html.render(diagnosis).encode()}
+    for name, data in diagnosis.files.items():
+        if not _stays_inside(name) or name in content:
+            raise DiagnoseError(f"the diagnosis names a file that may not be written into its run folder: {name!r}")
+        content[name] = data
+    missing = [p for p in folder.parents if not p.exists()]
+    sibling = folder.parent / f".{secrets.token_hex(8)}.partial"
+    try:
+        if folder.is_dir() and any(folder.iterdir()) or folder.exists() and not folder.is_dir():
+            raise FileExistsError(f"{folder} exists already")
+        sibling.mkdir(parents=True)
+        for name, data in content.items():
+            target = sibling / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        sibling.rename(folder)
+    except BaseException as error:
+        shutil.rmtree(sibling, ignore_errors=True)
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError):
+            raise DiagnoseError(f"cannot write the run folder {folder}: {error.strerror or error}") from error
+        raise
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a relative path with forward slashes names a file below its folder, on every system."""
+    parts = name.split("/")
+    plain = not any(c in name for c in "\\\0") and not PureWindowsPath(name).drive
+    return plain and all(p not in ("", ".", "..") for p in parts)

@@ -1,0 +1,229 @@
+"""The diagnosis in a terminal: what a tired person needs at midnight, plain where the output is no terminal."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.box import ASCII, ROUNDED
+from rich.console import Console
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from diagnose.diagnosis import CauseResult, Diagnosis, Proof, Side
+from diagnose.report import words
+from diagnose.report.curves import Curve, Frame, frame
+
+COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
+SIGNS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–"}
+SIGNS_ASCII = {"pass": "+", "warn": "!", "fail": "x", "skip": "-"}
+BLOCKS, BLOCKS_ASCII = "▁▂▃▄▅▆▇█", "_.-=+*%#"
+SPARK = 24  # characters
+NAMES = 26  # characters of the column of ids
+
+
+def render(diagnosis: Diagnosis, console: Console, run_dir: Path | None = None) -> None:
+    """Print the diagnosis.
+
+    Args:
+        run_dir: the folder that holds the report files, named at the end.
+    """
+    _Terminal(console).diagnosis(diagnosis, run_dir)
+
+
+def safe(text: str, ascii_only: bool = False) -> str:
+    """Text that cannot steer the terminal: without escape sequences, other control characters and direction overrides."""
+    kept = "".join(
+        c
+        if c == "\n"
+        else " "
+        if c == "\t"
+        else ""
+        if _directs(c)
+        else "�"
+        if unicodedata.category(c) in _UNSAFE
+        else c
+        for c in text
+    )
+    return kept.encode("ascii", "replace").decode() if ascii_only else kept
+
+
+def spark(curve: Curve, low: float, high: float, width: int = SPARK, blocks: str = BLOCKS) -> str:
+    """A loss curve in one line; `×` where it is not finite, the top block where it leaves the axis."""
+    count = len(curve.values)
+    cells = []
+    for i in range(min(width, count)):
+        bucket = curve.values[i * count // min(width, count) : (i + 1) * count // min(width, count)]
+        finite = [v for v in bucket if math.isfinite(v)]
+        if not finite:
+            cells.append("×" if blocks == BLOCKS else "!")
+            continue
+        mean = min(max(math.fsum(v / len(finite) for v in finite), low), high)
+        cells.append(blocks[min(int((mean - low) / (high - low) * len(blocks)), len(blocks) - 1)])
+    return "".join(cells)
+
+
+_UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
+
+
+def _directs(c: str) -> bool:
+    return c in "\u200e\u200f\u061c" or "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"
+
+
+class _Terminal:
+    """Prints onto one console; everything goes through `text`, which neither reads markup nor obeys control characters."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.ascii = console.options.ascii_only
+        self.signs = SIGNS_ASCII if self.ascii else SIGNS
+        self.blocks = BLOCKS_ASCII if self.ascii else BLOCKS
+
+    def text(self, text: str, style: str = "") -> Text:
+        return Text(safe(text, self.ascii), style)
+
+    def join(self, *parts: Text, gap: str = "  ") -> Text:
+        return Text(gap).join(parts)
+
+    def print(self, *parts: Text, indent: int = 0) -> None:
+        self.console.print(Padding(self.join(*parts), (0, 0, 0, indent)), highlight=False)
+
+    def heading(self, title: str, *rest: Text) -> None:
+        self.console.print()
+        self.print(self.text(title, "bold"), *rest)
+
+    def diagnosis(self, d: Diagnosis, run_dir: Path | None) -> None:
+        self.banner(d)
+        proven = [c for c in d.causes if c.proven]
+        for cause in proven:
+            self.cause(cause)
+        self.others([c for c in d.causes if not c.proven])
+        self.checks(d)
+        self.unchecked(d)
+        self.footer(d, run_dir)
+
+    def banner(self, d: Diagnosis) -> None:
+        colour = COLOURS[d.verdict]
+        head = self.join(
+            self.text(f"{self.signs[d.verdict]} {d.verdict.upper()}", f"bold {colour}"),
+            self.text(d.subject.name, "bold"),
+        )
+        lines = [head, self.text(d.summary or words.VERDICTS[d.verdict])]
+        if d.partial:
+            lines.append(self.text("Interrupted: this is what had been done by then.", "yellow"))
+        box = ASCII if self.ascii else ROUNDED
+        self.console.print(Panel(Text("\n").join(lines), box=box, border_style=colour, padding=(0, 1)), highlight=False)
+
+    def cause(self, cause: CauseResult) -> None:
+        self.heading("Cause", self.text(cause.id, "bold red"), self.text("proven"))
+        self.print(self.text(cause.summary), indent=2)
+        if cause.where:
+            self.print(self.text("where", "bold"), self.text(_listed(cause.where)), indent=2)
+        if cause.proof is not None:
+            self.proof(cause.proof)
+        self.heading("Fix")
+        self.print(self.text(cause.fix.text), indent=2)
+        if cause.fix.code.strip():
+            self.console.print()
+            for line in cause.fix.code.strip("\n").splitlines():  # never wrapped: it is there to be copied
+                self.console.print(self.text("    " + line, "cyan"), soft_wrap=True, highlight=False)
+
+    def proof(self, proof: Proof) -> None:
+        how = "same batch, same random numbers, one change" if proof.kind == "trial" else "by inspection"
+        self.heading("Proof", self.text(how), *([self.text(proof.change, "bold")] if proof.change else []))
+        laid_out = frame(proof.before, proof.after)
+        drawn = bool(proof.before.loss or proof.after.loss)
+        self.side("as it is", proof.before, laid_out.before, laid_out, drawn, "red")
+        self.side("with the change", proof.after, laid_out.after, laid_out, drawn, "green")
+        if any(s.learned is not None for s in (proof.before, proof.after)):
+            self.print(
+                self.text("learned: 0 = no better than the best constant output, 1 = all there is to learn", "dim"),
+                indent=2,
+            )
+
+    def side(self, name: str, side: Side, curve: Curve, laid_out: Frame, drawn: bool, colour: str) -> None:
+        head = [self.text(f"{name:<15}", "bold")]
+        if side.learned is not None:
+            head.append(self.text(f"learned {words.learned(side.learned):>5}", f"bold {colour}"))
+        if drawn:
+            line = spark(curve, laid_out.low, laid_out.high, blocks=self.blocks)
+            head.append(Text(line, colour) if line else self.text("no steps", "dim"))
+            head.append(self.text(_ends(side.loss)))
+        self.print(*head, indent=2)
+        for said in [side.summary, *curve.notes]:
+            if said:
+                self.print(self.text(said), indent=4)
+
+    def others(self, causes: list[CauseResult]) -> None:
+        if not causes:
+            return
+        self.heading("Other causes considered")
+        table = self.table(NAMES, None)
+        for cause in causes:
+            said = self.text(cause.summary)
+            if cause.refuted:
+                state = self.text("ruled out", "dim")
+                said = self.join(self.text("The change made no difference."), said, gap=" ")
+            else:
+                state = self.text(f"suspected {words.learned(cause.score)}", "yellow")
+            table.add_row(Text("\n").join([self.text(cause.id, "bold"), state]), said)
+        self.show(table)
+
+    def checks(self, d: Diagnosis) -> None:
+        if not d.checks:
+            return
+        self.heading("Checks", self.text(words.tally(d)))
+        table = self.table(6, NAMES, None, 10)
+        table.columns[0].no_wrap = True
+        table.columns[3].no_wrap = True
+        table.columns[3].justify = "right"
+        for check in words.by_severity(d.checks):
+            colour = COLOURS[check.status]
+            table.add_row(
+                self.text(f"{self.signs[check.status]} {check.status}", f"bold {colour}"),
+                self.text(check.id),
+                self.text(check.summary),
+                self.text(words.seconds(check.seconds), "dim"),
+            )
+        self.show(table)
+
+    def table(self, *widest: int | None) -> Table:
+        """A borderless table; each column may be as wide as given, or take what is left."""
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for most in widest:
+            table.add_column(overflow="fold", max_width=most)
+        return table
+
+    def show(self, table: Table) -> None:
+        self.console.print(Padding(table, (0, 0, 0, 2)), highlight=False)
+
+    def unchecked(self, d: Diagnosis) -> None:
+        if not d.unchecked:
+            return
+        self.heading("Not checked", self.text(str(len(d.unchecked))))
+        table = self.table(NAMES, None)
+        for item in d.unchecked:
+            table.add_row(self.text(item.id), self.text(item.reason))
+        self.show(table)
+
+    def footer(self, d: Diagnosis, run_dir: Path | None) -> None:
+        budget = "" if d.budget is None else f" of {words.seconds(d.budget)} allowed"
+        self.console.print()
+        self.print(self.text(f"{words.seconds(d.seconds)}{budget}, seed {d.seed}", "dim"))
+        if run_dir is not None:
+            where = self.join(self.text("Report", "bold"), self.text(str(run_dir / "report.html")))
+            self.console.print(where, soft_wrap=True, highlight=False)
+
+
+def _listed(names: Iterable[str], most: int = 6) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _ends(loss: list[float]) -> str:
+    return f"{words.number(loss[0], 3)} -> {words.number(loss[-1], 3)}" if loss else ""

@@ -1,0 +1,74 @@
+"""How numbers, values and verdicts are spelled, the same in every report."""
+
+from __future__ import annotations
+
+import math
+
+from diagnose.diagnosis import CheckResult, Diagnosis
+from diagnose.evidence import Value
+
+VERDICTS = {
+    "pass": "Every gate check passed and no cause is proven.",
+    "warn": "Something is suspected but not proven, or a check had to be skipped.",
+    "fail": "A cause is proven, or a check failed that no healthy subject can fail.",
+}
+SEVERITY = ("fail", "warn", "skip", "pass")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number to `digits` significant places; whole numbers keep all of theirs, with thousands set apart."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if abs(value) < 1e7 and value == int(value):
+        return f"{int(value):,}"
+    return f"{value:.{digits}g}"
+
+
+def learned(value: float | None) -> str:
+    """The share learned, to two places."""
+    if value is None or not math.isfinite(value) or abs(value) >= 100:
+        return number(value, 3)
+    return f"{value + 0.0:.2f}".replace("-0.00", "0.00")
+
+
+def value(item: Value) -> str:
+    """Any evidence value as text; a list is spelled item by item."""
+    if item is None:
+        return "–"
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, (int, float)):
+        return number(item)
+    if isinstance(item, list):
+        return ", ".join(value(v) for v in item)
+    return item
+
+
+def numeric(item: Value) -> list[float]:
+    """The numbers of a list-valued evidence, or nothing if any of its items is no number."""
+    if not isinstance(item, list) or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in item):
+        return []
+    return [float(v) for v in item]
+
+
+def seconds(value: float | None) -> str:
+    """A duration as a person says it."""
+    if value is None or not math.isfinite(value):
+        return number(value)
+    if value >= 120:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes:,} min {rest:02d} s"
+    return f"{value:.1f} s"
+
+
+def by_severity(checks: list[CheckResult]) -> list[CheckResult]:
+    """What failed first, then what is doubtful; otherwise in the order it was measured."""
+    return sorted(checks, key=lambda c: SEVERITY.index(c.status))
+
+
+def tally(diagnosis: Diagnosis) -> str:
+    """How many checks ended how, e.g. "1 fail, 8 pass"."""
+    counts = {s: sum(c.status == s for c in diagnosis.checks) for s in SEVERITY}
+    return ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "none"
