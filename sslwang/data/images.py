@@ -1,7 +1,7 @@
 """Image files of any kind as 8-bit RGB, and folders of them.
 
-Files arrive as grey, palette, RGBA, CMYK or with 16 bits a channel (about one in a hundred of Image-wang is grey); every
-one leaves as 8-bit RGB, so nothing further down needs to know.
+Files arrive as grey, palette, RGBA, CMYK or with 16 bits a channel (about one in a hundred of Image-wang is grey);
+every one leaves as 8-bit RGB, so nothing further down needs to know.
 """
 
 from __future__ import annotations

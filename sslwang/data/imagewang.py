@@ -1,7 +1,7 @@
 """Image-wang: Imagenette and a tenth of Imagewoof labelled, the rest of Imagewoof unlabelled.
 
-Layout `imagewang-160/{train/<wnid>, unsup, val/<wnid>}`. A pretext task may look at `train` and `unsup`; `val` holds the
-images that transfer is measured on, and a random split over all files would train on them.
+Layout `imagewang-160/{train/<wnid>, unsup, val/<wnid>}`. A pretext task may look at `train` and `unsup`; `val` holds
+the images that transfer is measured on, and a random split over all files would train on them.
 """
 
 from __future__ import annotations

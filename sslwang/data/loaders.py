@@ -16,7 +16,7 @@ SPLITS = {"train": 0, "valid": 1}
 
 
 class Items:
-    """A data set that draws its items. Item `index` of epoch `epoch` is the same bits whenever and wherever it is asked for.
+    """A data set that draws its items. Item `index` of an epoch is the same bits whenever and wherever it is asked for.
 
     Subclasses implement `draw` and `collate`.
 

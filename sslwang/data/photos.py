@@ -1,9 +1,9 @@
 """Ten colour photographs that come with scikit-image, scikit-learn and matplotlib, read in place.
 
-An embedded default in the style of Asano et al. 2020 ("A critical analysis of self-supervision, or what we can learn from
-a single image"): few photographs, any number of crops. They serve gates, tests and demonstrations, and support no claim
-about accuracy on Image-wang. Licences: astronaut, rocket, hubble_deep_field and grace_hopper are in the public domain;
-chelsea, coffee and retina CC0; ihc no known restrictions; china and flower CC-BY 2.0 (scikit-learn).
+An embedded default in the style of Asano et al. 2020 ("A critical analysis of self-supervision, or what we can learn
+from a single image"): few photographs, any number of crops. They serve gates, tests and demonstrations, and support no
+claim about accuracy on Image-wang. Licences: astronaut, rocket, hubble_deep_field and grace_hopper are in the public
+domain; chelsea, coffee and retina CC0; ihc no known restrictions; china and flower CC-BY 2.0 (scikit-learn).
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def standardised(images: torch.Tensor) -> torch.Tensor:
 class UnmixItems(Items):
     """Rows of unmix: a mixture and n sources in, labels or weights out.
 
-    An item is (parts, sources, weights, slot): the tiles that are mixed and the tiles that are shown, (k, S, S, 3) uint8,
+    An item is (parts, sources, weights, slot): the tiles that are mixed and those that are shown, (k, S, S, 3) uint8,
     the weights (n,) and the source that a duplicate involves. A batch is (mixture, source 1, ..., source n, target).
 
     Args:
@@ -252,7 +252,7 @@ def unmix_learner(
 
 
 class Unmix(Task):
-    """Unmix under given settings. A row is one of `settings.items`; roles are the mixture (0) and the sources (1 to n)."""
+    """Unmix under given settings. The roles of a row are the mixture (0) and the sources (1 to n)."""
 
     id = "unmix"
     doc = __doc__
@@ -289,7 +289,7 @@ class Unmix(Task):
             return unmix_learner(dls, s.target, s.head.kind, s.encoder.norm, loss_func, OPTIMIZERS[s.opt], s.lr, s.wd)
 
     def best_constant(self) -> float:
-        """Entropy of the base rate (bce), ln n (soft-ce), variance of the weights (mse); times the count under `sum`."""
+        """Entropy of the base rate (bce), ln n (soft-ce), variance of the weights (mse); times the count if summed."""
         s = self.settings
         one_hot = s.mode in ("dup_src", "dup_mix")
         if s.loss_kind == "bce":

@@ -1,0 +1,167 @@
+"""The command `sslwang`."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from diagnose.errors import DiagnoseError
+from diagnose.registry import entries, load
+
+if TYPE_CHECKING:
+    from diagnose.task import Task
+    from sslwang.learn import Result
+
+CATALOGUE = "sslwang.tasks"
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the task.")]
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="See `sslwang tasks`.")]
+
+
+def make_task(name: str, pairs: list[str] | None) -> Task:
+    """A task of the catalogue under `--set name=value` settings.
+
+    Raises:
+        DiagnoseError: unknown task or setting, or a value that does not fit.
+    """
+    from diagnose.task import Task, settings_from
+
+    known = {e.id: e for e in entries(CATALOGUE)}
+    if name not in known:
+        raise DiagnoseError(f"no task named {name}; known: {', '.join(known)}")
+    wrong = [p for p in pairs or [] if "=" not in p]
+    if wrong:
+        raise DiagnoseError(f"--set {wrong[0]}: write NAME=VALUE")
+    cls = load(known[name], Task)
+    return cls(settings_from(cls.Settings, dict(p.split("=", 1) for p in pairs or [])))
+
+
+@app.command()
+def tasks() -> None:
+    """List the pretext tasks, one a line."""
+    for entry in entries(CATALOGUE):
+        console.print(f"[bold]{entry.id}[/]  {entry.title}", highlight=False)
+
+
+@app.command()
+def show(
+    task: TaskArgument,
+    set_: SetOption = None,
+    seed: int = 0,
+    rows: Annotated[int, typer.Option(min=1)] = 6,
+    out: Annotated[Path | None, typer.Option(help="Picture to write; TASK.png if not given.")] = None,
+) -> None:
+    """Draw the first rows of a training batch with their targets."""
+    chosen = make_task(task, set_)
+    from sslwang.show import batch_figure, save
+
+    path = out or Path(f"{task}.png")
+    save(batch_figure(chosen, seed, rows), path)
+    console.print(f"wrote {path}", highlight=False)
+
+
+@app.command()
+def learn(
+    task: Annotated[str, typer.Option(metavar="TASK", help="See `sslwang tasks`.")],
+    set_: SetOption = None,
+    steps: Annotated[int, typer.Option(min=1, help="Batches to train on.")] = 600,
+    seeds: Annotated[str, typer.Option(help="Comma-separated; one training each.")] = "0",
+    device: str = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Markdown file that the results are appended to.")] = None,
+) -> None:
+    """Train a task under the one-cycle schedule and judge it on what it never saw."""
+    chosen = make_task(task, set_)
+    try:
+        numbers = [int(s) for s in seeds.split(",")]
+    except ValueError:
+        raise DiagnoseError(f"--seeds {seeds}: write whole numbers with commas between them") from None
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from sslwang.learn import train
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    results = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        for seed in numbers:
+            bar = progress.add_task(f"seed {seed}", total=steps)
+
+            def on_step(step: int, loss: float, bar=bar, seed=seed) -> None:
+                progress.update(bar, completed=step, description=f"seed {seed}  loss {loss:.3f}")
+
+            results.append(train(chosen, steps, seed, on_step, device))
+    names, body = _rows(results)
+    table = Table(*names)
+    for row in body:
+        table.add_row(*row)
+    console.print(table)
+    console.print(_constant(chosen), highlight=False)
+    if out is not None:
+        _append(out, chosen, names, body)
+
+
+def _rows(results: list[Result]) -> tuple[list[str], list[list[str]]]:
+    metrics = list(next(iter(results[0].scores.values())))
+    body = [
+        [str(r.seed), split, *(f"{scores[m]:.4f}" for m in metrics), f"{r.seconds:.0f}"]
+        for r in results
+        for split, scores in r.scores.items()
+    ]
+    return ["seed", "held out", *(m.replace("_", " ") for m in metrics), "seconds"], body
+
+
+def _constant(task: Task) -> str:
+    return f"best constant: loss {task.best_constant():.4f}, {task.metric} {task.chance:.4f}"
+
+
+def _append(path: Path, task: Task, names: list[str], body: list[list[str]]) -> None:
+    command = shlex.join(["sslwang", *sys.argv[1:]])
+    lines = [
+        f"    {command}\n",
+        *(f"| {' | '.join(row)} |" for row in [names, ["--"] * len(names), *body]),
+        f"\n{_constant(task)}. {_circumstances()}\n",
+    ]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    except OSError as e:
+        raise DiagnoseError(f"{path}: cannot be written ({e.strerror})") from e
+
+
+def _circumstances() -> str:
+    import torch
+
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    commit = git.stdout.strip() or "no git checkout"
+    today = datetime.datetime.now(datetime.UTC).date()
+    return f"{today}, {commit}, torch {torch.__version__}, {platform.machine()} with {os.cpu_count()} cores"
+
+
+def main() -> None:
+    """Run the command; a `DiagnoseError` becomes one line on stderr and its exit code."""
+    warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated")  # of fastai's import, no news to the user
+    try:
+        app()
+    except DiagnoseError as e:
+        Console(stderr=True).print(f"sslwang: {e}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(e.exit_code)
