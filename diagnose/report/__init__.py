@@ -39,7 +39,7 @@ def write(diagnosis: Diagnosis, folder: Path) -> None:
     missing = [p for p in folder.parents if not p.exists()]
     sibling = folder.parent / f".{secrets.token_hex(8)}.partial"
     try:
-        if folder.is_dir() and any(folder.iterdir()) or folder.exists() and not folder.is_dir():
+        if (folder.is_dir() and any(folder.iterdir())) or (folder.exists() and not folder.is_dir()):
             raise FileExistsError(f"{folder} exists already")
         sibling.mkdir(parents=True)
         for name, data in content.items():

@@ -14,7 +14,7 @@ from diagnose.report import words
 from diagnose.report.curves import Curve, Frame, extent, strokes, thinned
 
 WIDTH, HEIGHT = 420, 236
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 26, 38
+LEFT, RIGHT, TOP, BOTTOM = 52, 18, 26, 38
 
 
 def panel(curve: Curve, frame: Frame, kind: str, label: str) -> Markup:
@@ -110,7 +110,9 @@ class _Axis:
 
 def _svg(width: int, height: int, kind: str, label: str) -> ET.Element:
     look = {"viewBox": f"0 0 {width} {height}", "class": kind}
-    return ET.Element("svg", look | ({"role": "img", "aria-label": label} if label else {"aria-hidden": "true"}))
+    return ET.Element(
+        "svg", look | ({"role": "img", "aria-label": words.safe(label)} if label else {"aria-hidden": "true"})
+    )
 
 
 def _markup(svg: ET.Element) -> Markup:
@@ -141,7 +143,7 @@ def _grid(svg: ET.Element, y: _Axis, title: str, at: list[float] | None = None) 
 def _feet(svg: ET.Element, marks: list[tuple[float, str]], title: str) -> None:
     for at, text in marks:
         _line(svg, at, HEIGHT - BOTTOM, at, HEIGHT - BOTTOM + 4, "axis")
-        _text(svg, min(at, WIDTH - 16), HEIGHT - BOTTOM + 17, text, "middle", "tick")
+        _text(svg, at, HEIGHT - BOTTOM + 17, text, "middle", "tick")
     _text(svg, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, title, "middle", "title")
 
 

@@ -9,7 +9,7 @@ from statistics import median
 from diagnose.diagnosis import Side
 from diagnose.report import words
 
-HEADROOM = 3.0  # the axis ends this many spans (best constant minus floor) above the best constant
+HEADROOM = 1.5  # the axis ends this many spans (best constant minus floor) above the best constant
 HUGE = 1e300  # differences of numbers up to here do not overflow
 DRAWN = 400  # points of a curve that are drawn at most
 
@@ -47,7 +47,7 @@ class Frame:
     notes: list[str]
 
 
-def frame(before: Side, after: Side) -> Frame:
+def frame(before: Side, after: Side, headroom: float = HEADROOM) -> Frame:
     """Lay out both sides of a proof on one axis.
 
     A change of the loss function changes the scale of the loss. Then both are drawn relative to their own best
@@ -56,7 +56,9 @@ def frame(before: Side, after: Side) -> Frame:
     scales = [_scale(s) for s in (before, after)]
     relative = _differ(before.best_constant, after.best_constant) and None not in scales
     sides = [_rescaled(s, *k) if relative else _plain(s) for s, k in zip((before, after), scales)]
-    low, high = extent([v for c in sides for v in c.values], [c.constant for c in sides], [c.floor for c in sides])
+    low, high = extent(
+        [v for c in sides for v in c.values], [c.constant for c in sides], [c.floor for c in sides], headroom
+    )
     for curve in sides:
         curve.notes.extend(_notes(curve, low, high))
     notes = []
@@ -65,7 +67,9 @@ def frame(before: Side, after: Side) -> Frame:
     return Frame(sides[0], sides[1], low, high, "relative training loss" if relative else "training loss", notes)
 
 
-def extent(values: list[float], constants: list[float | None], floors: list[float | None]) -> tuple[float, float]:
+def extent(
+    values: list[float], constants: list[float | None], floors: list[float | None], headroom: float = HEADROOM
+) -> tuple[float, float]:
     """Ends of an axis that shows the values and both reference lines, but is not flattened by outliers."""
     finite, tops, bottoms = (
         [min(max(v, -HUGE), HUGE) for v in some if v is not None and math.isfinite(v)]
@@ -75,7 +79,7 @@ def extent(values: list[float], constants: list[float | None], floors: list[floa
     if not finite and not marks:
         return 0.0, 1.0
     if tops and (span := max(tops) - min(bottoms or [0.0])) > 0:
-        most, least = max(tops) + HEADROOM * span, min(marks) - HEADROOM * span
+        most, least = max(tops) + headroom * span, min(marks) - headroom * span
     elif finite:
         middle = median(finite)
         spread = median([abs(v - middle) for v in finite]) or abs(middle) or 1.0
@@ -106,7 +110,7 @@ def thinned(values: list[float], most: int = DRAWN) -> list[tuple[int, float]]:
 
 
 def strokes(points: list[tuple[int, float]], low: float, high: float) -> list[list[tuple[float, float]]]:
-    """Pieces of the line through `points` that lie inside the axis, cut where it leaves and broken at NaN and infinity."""
+    """Pieces of the line through `points` inside the axis: cut where it leaves, broken at NaN and infinity."""
     margin = 1e3 * (high - low)  # beyond this only the direction matters, and differences must not overflow
     pieces: list[list[tuple[float, float]]] = []
     last: tuple[float, float] | None = None

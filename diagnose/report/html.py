@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from diagnose.diagnosis import CauseResult, CheckResult, Diagnosis, Proof, Side
+from diagnose.diagnosis import CheckResult, Diagnosis, Proof, Side
 from diagnose.evidence import Evidence
 from diagnose.report import charts, words
 from diagnose.report.curves import Curve, Frame, frame
@@ -77,7 +77,7 @@ def shown(proof: Proof) -> Shown:
     ]
     before, after = proof.before.numbers, proof.after.numbers
     names = dict.fromkeys([*before, *after])
-    numbers = [(n, *(words.value(s[n]) if n in s else "" for s in (before, after))) for n in names]
+    numbers = [(n, *(words.value(s[n]) if n in s else "–" for s in (before, after))) for n in names]
     return Shown(halves, numbers, laid_out)
 
 
@@ -88,7 +88,12 @@ def ladder(check: CheckResult) -> Markup | None:
         return None
     rungs.sort()
     configured = next(
-        (float(e.value) for e in check.evidence if e.name in ("configured", "lr") and not e.where and _positive(e.value)), None
+        (
+            float(e.value)
+            for e in check.evidence
+            if e.name in ("configured", "lr") and not e.where and _positive(e.value)
+        ),
+        None,
     )
     said = "; ".join(f"{r:.3g}: {words.learned(v)}" for r, v in rungs)
     mark = f" The configured rate is {configured:.3g}." if configured else ""
@@ -119,7 +124,9 @@ def _panel(curve: Curve, laid_out: Frame, kind: str, name: str) -> Markup:
     finite = [v for v in curve.values if math.isfinite(v)]
     ends = f", first {words.number(curve.values[0])}, last {words.number(curve.values[-1])}" if curve.values else ""
     marks = [
-        f"{n} {words.number(v)}" for n, v in (("best constant", curve.constant), ("floor", curve.floor)) if v is not None
+        f"{n} {words.number(v)}"
+        for n, v in (("best constant", curve.constant), ("floor", curve.floor))
+        if v is not None
     ]
     lowest = f", lowest {words.number(min(finite))}" if finite else ""
     return charts.panel(curve, laid_out, kind, f"{name}: {loss}{ends}{lowest}. {', '.join(marks)}")
@@ -149,6 +156,11 @@ def _embedded(files: dict[str, bytes]) -> dict[str, str]:
     return pictures
 
 
+def _cleaned(item: Any) -> Any:
+    """What the template puts onto the page, before it is escaped."""
+    return words.safe(item) if isinstance(item, str) and not isinstance(item, Markup) else item
+
+
 def _hash(text: str) -> str:
     """The source expression by which the page's policy allows exactly this inline block."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -162,7 +174,12 @@ def _read(name: str) -> str:
 @cache
 def _template() -> Template:
     env = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_cleaned,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     env.filters |= {"number": words.number, "learned": words.learned, "value": words.value, "duration": words.seconds}
     env.globals |= {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ SIGNS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–"}
 SIGNS_ASCII = {"pass": "+", "warn": "!", "fail": "x", "skip": "-"}
 BLOCKS, BLOCKS_ASCII = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 SPARK = 24  # characters
+HEADROOM = 0.25  # eight heights are few: the line ends a little above the best constant
 NAMES = 26  # characters of the column of ids
 
 
@@ -33,23 +33,6 @@ def render(diagnosis: Diagnosis, console: Console, run_dir: Path | None = None) 
         run_dir: the folder that holds the report files, named at the end.
     """
     _Terminal(console).diagnosis(diagnosis, run_dir)
-
-
-def safe(text: str, ascii_only: bool = False) -> str:
-    """Text that cannot steer the terminal: without escape sequences, other control characters and direction overrides."""
-    kept = "".join(
-        c
-        if c == "\n"
-        else " "
-        if c == "\t"
-        else ""
-        if _directs(c)
-        else "�"
-        if unicodedata.category(c) in _UNSAFE
-        else c
-        for c in text
-    )
-    return kept.encode("ascii", "replace").decode() if ascii_only else kept
 
 
 def spark(curve: Curve, low: float, high: float, width: int = SPARK, blocks: str = BLOCKS) -> str:
@@ -67,15 +50,8 @@ def spark(curve: Curve, low: float, high: float, width: int = SPARK, blocks: str
     return "".join(cells)
 
 
-_UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
-
-
-def _directs(c: str) -> bool:
-    return c in "\u200e\u200f\u061c" or "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"
-
-
 class _Terminal:
-    """Prints onto one console; everything goes through `text`, which neither reads markup nor obeys control characters."""
+    """Prints onto one console. All goes through `text`, which neither reads markup nor obeys control characters."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -84,13 +60,14 @@ class _Terminal:
         self.blocks = BLOCKS_ASCII if self.ascii else BLOCKS
 
     def text(self, text: str, style: str = "") -> Text:
-        return Text(safe(text, self.ascii), style)
+        kept = words.safe(text)
+        return Text(kept.encode("ascii", "replace").decode() if self.ascii else kept, style)
 
     def join(self, *parts: Text, gap: str = "  ") -> Text:
         return Text(gap).join(parts)
 
     def print(self, *parts: Text, indent: int = 0) -> None:
-        self.console.print(Padding(self.join(*parts), (0, 0, 0, indent)), highlight=False)
+        self.console.print(Padding(self.join(*parts), (0, 0, 0, indent), expand=False), highlight=False)
 
     def heading(self, title: str, *rest: Text) -> None:
         self.console.print()
@@ -135,7 +112,7 @@ class _Terminal:
     def proof(self, proof: Proof) -> None:
         how = "same batch, same random numbers, one change" if proof.kind == "trial" else "by inspection"
         self.heading("Proof", self.text(how), *([self.text(proof.change, "bold")] if proof.change else []))
-        laid_out = frame(proof.before, proof.after)
+        laid_out = frame(proof.before, proof.after, HEADROOM)
         drawn = bool(proof.before.loss or proof.after.loss)
         self.side("as it is", proof.before, laid_out.before, laid_out, drawn, "red")
         self.side("with the change", proof.after, laid_out.after, laid_out, drawn, "green")
@@ -154,9 +131,8 @@ class _Terminal:
             head.append(Text(line, colour) if line else self.text("no steps", "dim"))
             head.append(self.text(_ends(side.loss)))
         self.print(*head, indent=2)
-        for said in [side.summary, *curve.notes]:
-            if said:
-                self.print(self.text(said), indent=4)
+        if side.summary:
+            self.print(self.text(side.summary), indent=4)
 
     def others(self, causes: list[CauseResult]) -> None:
         if not causes:
@@ -199,7 +175,7 @@ class _Terminal:
         return table
 
     def show(self, table: Table) -> None:
-        self.console.print(Padding(table, (0, 0, 0, 2)), highlight=False)
+        self.console.print(Padding(table, (0, 0, 0, 2), expand=False), highlight=False)
 
     def unchecked(self, d: Diagnosis) -> None:
         if not d.unchecked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 from diagnose.diagnosis import CheckResult, Diagnosis
 from diagnose.evidence import Value
@@ -13,6 +14,13 @@ VERDICTS = {
     "fail": "A cause is proven, or a check failed that no healthy subject can fail.",
 }
 SEVERITY = ("fail", "warn", "skip", "pass")
+
+
+def safe(text: str) -> str:
+    """Text that steers neither a terminal nor the lines around it: no control characters, no direction overrides."""
+    return "".join(
+        c if c in "\n\t" else "" if _directs(c) else "�" if unicodedata.category(c) == "Cc" else c for c in text
+    )
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -60,7 +68,7 @@ def seconds(value: float | None) -> str:
     if value >= 120:
         minutes, rest = divmod(round(value), 60)
         return f"{minutes:,} min {rest:02d} s"
-    return f"{value:.1f} s"
+    return f"{value:.0f} s" if value >= 10 and value == int(value) else f"{value:.1f} s"
 
 
 def by_severity(checks: list[CheckResult]) -> list[CheckResult]:
@@ -72,3 +80,7 @@ def tally(diagnosis: Diagnosis) -> str:
     """How many checks ended how, e.g. "1 fail, 8 pass"."""
     counts = {s: sum(c.status == s for c in diagnosis.checks) for s in SEVERITY}
     return ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "none"
+
+
+def _directs(c: str) -> bool:
+    return "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"

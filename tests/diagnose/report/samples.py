@@ -60,10 +60,10 @@ def diverging(steps: int = 60, broken: int = 9) -> list[float]:
 
 
 def by_trial(**changes) -> Proof:
-    kept = dict(
-        change="lr = 0.003 instead of 30",
-        kind="trial",
-        before=Side(
+    kept = {
+        "change": "lr = 0.003 instead of 30",
+        "kind": "trial",
+        "before": Side(
             summary="The loss leaves 0.71 upwards and is NaN from step 9.",
             learned=0.0,
             loss=diverging(),
@@ -71,7 +71,7 @@ def by_trial(**changes) -> Proof:
             floor=0.0,
             numbers={"gradient norm, first": 1.204, "gradient norm, last": math.nan, "update / weight": 41.7},
         ),
-        after=Side(
+        "after": Side(
             summary="The loss falls from 0.71 to 0.03.",
             learned=0.95,
             loss=falling(60),
@@ -79,7 +79,7 @@ def by_trial(**changes) -> Proof:
             floor=0.0,
             numbers={"gradient norm, first": 1.204, "gradient norm, last": 0.081, "update / weight": 0.0021},
         ),
-    )
+    }
     return Proof(**(kept | changes))
 
 
@@ -107,7 +107,9 @@ def ladder_check(configured: float = 3e-3, status: str = "pass") -> CheckResult:
         seconds=14.2,
         evidence=[Evidence(name="configured", value=configured, unit="learning rate")]
         + [
-            Evidence(name="learned", value=v, unit="share", where=f"lr={r:.0e}", expected=">= 0.8 at the configured rate")
+            Evidence(
+                name="learned", value=v, unit="share", where=f"lr={r:.0e}", expected=">= 0.8 at the configured rate"
+            )
             for r, v in rungs
         ],
     )
@@ -119,10 +121,12 @@ def checks() -> list[CheckResult]:
         CheckResult(
             id="gradient-flow",
             status="pass",
-            summary="All 18 trainable parameters get a finite, non-zero gradient; the smallest norm is 0.0021 at encoder.0.",
+            summary="All 18 trainable parameters get a finite, non-zero gradient, at least 0.0021 (encoder.0).",
             seconds=0.31,
             evidence=[
-                Evidence(name="gradient norm", value=0.0021 * 3**i, unit="loss / weight", where=f"{n}.weight", expected="> 0")
+                Evidence(
+                    name="gradient norm", value=0.0021 * 3**i, unit="loss / weight", where=f"{n}.weight", expected="> 0"
+                )
                 for i, n in enumerate(layers)
             ],
         ),
@@ -166,32 +170,41 @@ def samples(diagnosis_files: dict[str, bytes], count: int = 6) -> list[Sample]:
             diagnosis_files[name] = png(64, 64, i * 4 + j)
             inputs.append(SampleInput(title=title, file=name))
         rows.append(
-            Sample(inputs=inputs, target="sources 1, 3", prediction="sources 1, 3 (0.93, 0.11, 0.88)", loss=0.11 * (i + 1))
+            Sample(
+                inputs=inputs, target="sources 1, 3", prediction="sources 1, 3 (0.93, 0.11, 0.88)", loss=0.11 * (i + 1)
+            )
         )
     return rows
 
 
 def subject(**changes) -> SubjectInfo:
-    kept = dict(
-        name="unmix",
-        source="sslwang.tasks.unmix",
-        fingerprint="sha256:6f1c0a7d2be94c0f",
-        task="unmix",
-        settings={"n": 3, "lr": 0.003, "size": 64, "hardened": True, "loss.reduction": "mean", "photos": ["cat", "coffee"]},
-        batch="48 rows of 4 images 3x64x64, targets 3",
-        model="SharedEncoder + PairwiseHead, 312,451 parameters, all trainable",
-        loss="BCEWithLogitsLossFlat(mean)",
-        optimizer="Adam, 2 groups, lr 0.003",
-    )
+    kept = {
+        "name": "unmix",
+        "source": "sslwang.tasks.unmix",
+        "fingerprint": "sha256:6f1c0a7d2be94c0f",
+        "task": "unmix",
+        "settings": {
+            "n": 3,
+            "lr": 0.003,
+            "size": 64,
+            "hardened": True,
+            "loss.reduction": "mean",
+            "photos": ["cat", "coffee"],
+        },
+        "batch": "48 rows of 4 images 3x64x64, targets 3",
+        "model": "SharedEncoder + PairwiseHead, 312,451 parameters, all trainable",
+        "loss": "BCEWithLogitsLossFlat(mean)",
+        "optimizer": "Adam, 2 groups, lr 0.003",
+    }
     return SubjectInfo(**(kept | changes))
 
 
 def diagnosis(verdict: str = "pass", **changes) -> Diagnosis:
     files: dict[str, bytes] = {}
-    kept = dict(
-        tool=Tool(name="learner-diagnose", version="0.1.0"),
-        subject=subject(),
-        environment={
+    kept = {
+        "tool": Tool(name="learner-diagnose", version="0.1.0"),
+        "subject": subject(),
+        "environment": {
             "device": "cpu, 2 cores",
             "memory": "7.6 GiB, 2.1 GiB used at most",
             "python": "3.11.9",
@@ -199,14 +212,14 @@ def diagnosis(verdict: str = "pass", **changes) -> Diagnosis:
             "fastai": "2.8.7",
             "git commit": "a9356db, with uncommitted changes",
         },
-        seed=0,
-        verdict=verdict,
-        summary="It can learn: one batch is fitted to 0.96 of what there is to learn, and every gate check passed.",
-        seconds=41.2,
-        budget=60.0,
-        checks=[c for c in checks() if c.status == "pass"],
-        samples=samples(files),
-    )
+        "seed": 0,
+        "verdict": verdict,
+        "summary": "It can learn: one batch is fitted to 0.96 of what there is to learn, and every gate check passed.",
+        "seconds": 41.2,
+        "budget": 60.0,
+        "checks": [c for c in checks() if c.status == "pass"],
+        "samples": samples(files),
+    }
     made = Diagnosis(**(kept | changes))
     made.files.update(files)
     return made
@@ -250,7 +263,13 @@ def failing() -> Diagnosis:
         fix=Fix(text="Take the sigmoid out.", code="model = model[:-1]"),
         proof=by_trial(
             change="the last activation undone",
-            after=Side(summary="The loss is NaN from step 8.", learned=0.0, loss=diverging(60, 8), best_constant=0.637, floor=0.0),
+            after=Side(
+                summary="The loss is NaN from step 8.",
+                learned=0.0,
+                loss=diverging(60, 8),
+                best_constant=0.637,
+                floor=0.0,
+            ),
         ),
     )
     suspected = refuted.model_copy(update={"id": "output-collapse", "score": 0.55, "refuted": False, "proof": None})
@@ -289,14 +308,22 @@ def rescaled() -> Diagnosis:
     """A proof whose change alters the scale of the loss."""
     proof = by_trial(
         change="loss.reduction = mean",
-        before=Side(summary="Summed over 48 rows.", learned=0.11, loss=[48 * v for v in falling(60, end=0.6)], best_constant=48 * 0.637, floor=0.0),
+        before=Side(
+            summary="Summed over 48 rows.",
+            learned=0.11,
+            loss=[48 * v for v in falling(60, end=0.6)],
+            best_constant=48 * 0.637,
+            floor=0.0,
+        ),
     )
     cause = lr_too_high().model_copy(update={"id": "loss-reduction", "proof": proof})
     return diagnosis("fail", causes=[cause, cause.model_copy(update={"id": "second-cause"})])
 
 
 def interrupted() -> Diagnosis:
-    return diagnosis("warn", partial=True, summary="Interrupted after 2 of 9 checks.", checks=checks()[:2], samples=[], seconds=12.0)
+    return diagnosis(
+        "warn", partial=True, summary="Interrupted after 2 of 9 checks.", checks=checks()[:2], samples=[], seconds=12.0
+    )
 
 
 def empty() -> Diagnosis:
@@ -313,27 +340,85 @@ def empty() -> Diagnosis:
 def hostile() -> Diagnosis:
     text = " ".join(HOSTILE)
     curves = [math.nan, math.inf, -math.inf, 1e308, -1e308, 0.0]
-    side = Side(summary=text, learned=math.nan, loss=curves, best_constant=math.inf, floor=-math.inf, numbers=dict.fromkeys(HOSTILE, text))
+    side = Side(
+        summary=text,
+        learned=math.nan,
+        loss=curves,
+        best_constant=math.inf,
+        floor=-math.inf,
+        numbers=dict.fromkeys(HOSTILE, text),
+    )
     cause = CauseResult(
-        id=SCRIPT, score=1.0, proven=True, where=HOSTILE * 5, summary=text, fix=Fix(text=text, code="\n".join(HOSTILE)),
-        proof=Proof(change=text, kind="trial", before=side, after=side.model_copy(update={"loss": [math.nan] * 3, "floor": None})),
-    )  # fmt: skip
+        id=SCRIPT,
+        score=1.0,
+        proven=True,
+        where=HOSTILE * 5,
+        summary=text,
+        fix=Fix(text=text, code="\n".join(HOSTILE)),
+        proof=Proof(
+            change=text,
+            kind="trial",
+            before=side,
+            after=side.model_copy(update={"loss": [math.nan] * 3, "floor": None}),
+        ),
+    )
     evidence = [Evidence(name=h, value=h, unit=h, where=h, expected=h) for h in HOSTILE]
     evidence += [Evidence(name=h, value=[math.nan, math.inf, 1.0, -math.inf], unit="loss") for h in HOSTILE]
-    evidence += [Evidence(name="learned", value=v, where=f"lr={r}") for r, v in [("1e-3", math.nan), ("1", math.inf), (SCRIPT, 1.0), ("inf", 1.0)]]
-    evidence += [Evidence(name="mixed", value=[True, "<b>", 2, math.nan]), Evidence(name="none", value=None), Evidence(name="", value=[])]
+    evidence += [
+        Evidence(name="learned", value=v, where=f"lr={r}")
+        for r, v in [("1e-3", math.nan), ("1", math.inf), (SCRIPT, 1.0), ("inf", 1.0)]
+    ]
+    evidence += [
+        Evidence(name="mixed", value=[True, "<b>", 2, math.nan]),
+        Evidence(name="none", value=None),
+        Evidence(name="", value=[]),
+    ]
     files = {"1.png": png(1, 1), f"{SCRIPT}.png": png(2, 1), "no.png": b"<html>not a picture</html>"}
     made = Diagnosis(
         tool=Tool(name=SCRIPT, version=SCRIPT),
-        subject=SubjectInfo(name=text, source=text, fingerprint=text, task=text, settings=dict.fromkeys(HOSTILE, text), batch=text, model=text, loss=text, optimizer=text),
+        subject=SubjectInfo(
+            name=text,
+            source=text,
+            fingerprint=text,
+            task=text,
+            settings=dict.fromkeys(HOSTILE, text),
+            batch=text,
+            model=text,
+            loss=text,
+            optimizer=text,
+        ),
         environment=dict.fromkeys(HOSTILE, text) | {"nan": math.nan, "list": HOSTILE},
-        seed=-(2**63), verdict="fail", summary=text, partial=True, seconds=math.inf, budget=math.nan,
-        causes=[cause, *(cause.model_copy(update={"id": h, "proven": False, "refuted": i % 2 == 0}) for i, h in enumerate(HOSTILE))],
-        checks=[CheckResult(id=h, status=s, summary=text, seconds=math.nan, evidence=evidence) for h, s in zip(HOSTILE, ["pass", "warn", "fail", "skip"] * 3)],
+        seed=-(2**63),
+        verdict="fail",
+        summary=text,
+        partial=True,
+        seconds=math.inf,
+        budget=math.nan,
+        causes=[
+            cause,
+            *(
+                cause.model_copy(update={"id": h, "proven": False, "refuted": i % 2 == 0})
+                for i, h in enumerate(HOSTILE)
+            ),
+        ],
+        checks=[
+            CheckResult(id=h, status=s, summary=text, seconds=math.nan, evidence=evidence)
+            for h, s in zip(HOSTILE, ["pass", "warn", "fail", "skip"] * 3)
+        ],
         unchecked=[Unchecked(id=h, reason=text) for h in HOSTILE],
-        samples=[Sample(inputs=[SampleInput(title=h, file=f, text=h) for f in ("", "1.png", f"{SCRIPT}.png", "no.png", "gone.png")], target=h, prediction=h, loss=math.nan) for h in HOSTILE],
+        samples=[
+            Sample(
+                inputs=[
+                    SampleInput(title=h, file=f, text=h) for f in ("", "1.png", f"{SCRIPT}.png", "no.png", "gone.png")
+                ],
+                target=h,
+                prediction=h,
+                loss=math.nan,
+            )
+            for h in HOSTILE
+        ],
         gauges=SCRIPT,
-    )  # fmt: skip
+    )
     made.files.update(files)
     return made
 
@@ -349,14 +434,20 @@ def one_step() -> Diagnosis:
 def huge() -> Diagnosis:
     """500 layers and 10,000 steps."""
     layers = [f"encoder.blocks.{i}.attention.projection.weight" for i in range(500)]
-    evidence = [Evidence(name=n, value=1e-3 * i, where=w, expected="> 0") for i, w in enumerate(layers) for n in ("gradient", "update", "mean", "spread")]
+    evidence = [
+        Evidence(name=n, value=1e-3 * i, where=w, expected="> 0")
+        for i, w in enumerate(layers)
+        for n in ("gradient", "update", "mean", "spread")
+    ]
     evidence.append(Evidence(name="loss", value=falling(10_000)))
     side = by_trial().after.model_copy(update={"loss": falling(10_000)})
     files = {f"{i}.png": png(512, 512, i) + b"\0" * 400_000 for i in range(12)}
     made = diagnosis(
         "fail",
         causes=[lr_too_high().model_copy(update={"proof": by_trial(before=side, after=side)})],
-        checks=[CheckResult(id="gradient-flow", status="pass", summary="2,000 numbers.", seconds=1.0, evidence=evidence)],
+        checks=[
+            CheckResult(id="gradient-flow", status="pass", summary="2,000 numbers.", seconds=1.0, evidence=evidence)
+        ],
         samples=[Sample(inputs=[SampleInput(title="image", file=f)], target="cat") for f in files],
     )
     made.files.clear()

@@ -1,0 +1,118 @@
+"""The terminal report: plain where it must be, and never steered by what it prints."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from diagnose.report import terminal, words
+from diagnose.report.curves import Curve
+
+
+def printed(made, width=80, encoding="utf-8", run_dir=None, **options) -> str:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding=encoding, write_through=True)
+    terminal.render(made, Console(file=out, width=width, **options), run_dir)
+    return raw.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("width", [80, 160, 40])
+def test_no_line_is_wider_than_the_terminal(made, width):
+    code = {"    " + words.safe(line) for c in made.causes for line in c.fix.code.splitlines()}
+    assert all(cell_len(line) <= width for line in printed(made, width).splitlines() if line not in code)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_any_encoding_works_and_a_file_gets_no_escape(made, encoding):
+    assert "\x1b" not in printed(made, encoding=encoding)
+
+
+def test_a_terminal_gets_colour_unless_no_color(samples, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[1;31m" in printed(samples.failing(), force_terminal=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "[31m" not in printed(samples.failing(), force_terminal=True)
+
+
+def test_failing_says_what_where_proof_fix_and_where_the_report_lies(samples):
+    text = printed(samples.failing(), run_dir=Path("reports/unmix/now"))
+    for said in (
+        "✗ FAIL  unmix",
+        "Cause  lr-too-high  proven",
+        "optimizer group 0, optimizer group 1",
+        "one change  lr = 0.003 instead of 30",
+        "as it is         learned  0.00",
+        "with the change  learned  0.95",
+        "0.71 -> NaN",
+        "    learn.fit_one_cycle(10, lr_max=3e-3)  # was 30",
+        "suspected 0.55",
+        "ruled out",
+        "✗ fail  overfit-one-batch",
+        "the budget of 60 s was used up",
+        "41.2 s of 60 s allowed, seed 0",
+        "Report  reports/unmix/now/report.html",
+    ):
+        assert said in text, said
+    assert text.index("✗ fail") < text.index("! warn") < text.index("– skip") < text.index("✓ pass")
+
+
+def test_markup_and_control_characters_are_printed_not_obeyed(samples):
+    text = printed(samples.hostile(), width=300, force_terminal=True, color_system=None)
+    assert "[bold red]markup[/bold red][/]" in text
+    assert "\x1b[31mred" not in text
+    assert "\u202e" not in text
+    assert "\x07" not in text
+    assert "\x9b" not in text
+
+
+def test_code_is_never_wrapped(samples):
+    line = "learn.fit_one_cycle(" + ", ".join(f"argument_{i}={i}" for i in range(20)) + ")"
+    cause = samples.lr_too_high().model_copy(update={"fix": samples.Fix(text="Do.", code=line)})
+    assert "    " + line in printed(samples.diagnosis("fail", causes=[cause])).splitlines()
+
+
+def test_partial_is_marked(samples):
+    assert "Interrupted" in printed(samples.interrupted())
+
+
+def test_sparkline():
+    nan = float("nan")
+    assert terminal.spark(Curve([1.0, 0.5, 0.0, nan, 99.0]), 0.0, 1.0) == "█▅▁×█"
+    assert terminal.spark(Curve([]), 0.0, 1.0) == ""
+    assert len(terminal.spark(Curve([0.1] * 1000), 0.0, 1.0)) == terminal.SPARK
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.0, "0"),
+        (48, "48"),
+        (312451.0, "312,451"),
+        (0.00012345, "0.0001234"),
+        (1.5e12, "1.5e+12"),
+        (float("nan"), "NaN"),
+        (float("-inf"), "-inf"),
+        (None, "–"),
+    ],
+)
+def test_numbers(value, said):
+    assert words.number(value) == said
+
+
+def test_values_and_durations():
+    assert words.value([True, 1, 0.5, "x", float("inf")]) == "yes, 1, 0.5, x, inf"
+    assert words.value(None) == "–"
+    assert [words.seconds(s) for s in (0.04, 9.74, 60, 125.2, float("nan"))] == [
+        "0.0 s",
+        "9.7 s",
+        "60 s",
+        "2 min 05 s",
+        "NaN",
+    ]
+    assert words.learned(-0.001) == "0.00"
+    assert words.learned(-4e9) == "-4e+09"
