@@ -4,24 +4,25 @@ What it is: a row is one mixture and n sources (default 3). Two sources in rando
 1 - p, p ~ Beta(5, 8); the others have weight 0. The network sees the mixture and all sources.
 
 Labels: `target=classification` asks for 1 where the weight is not 0 (one logit a source, binary cross-entropy);
-`target=regression` asks for the weights (softmax over the sources, cross-entropy against soft targets). With n = 2 every
-label of the classification would be 1, so it is refused.
+`target=regression` asks for the weights (softmax over the sources, cross-entropy against soft targets). With n = 2
+every label of the classification would be 1, so it is refused.
 
 Best constant: for n = 3 the loss of the best constant is 0.6365 (classification: the entropy of 2/3) or ln 3 = 1.0986
-(regression); a constant gets the exact pair right in 1 of 3 rows, and R2 = 0. In regression R2 = 0.734 means "knows the
-pair, not the ratio".
+(regression); a constant gets the exact pair right in 1 of 3 rows, and R2 = 0. In regression R2 = 0.734 means "knows
+the pair, not the ratio".
 
-Shortcuts: raw unmixing needs no vision. Least squares on the pixels recovers the weights, and even three numbers an image
-do: the mean colour of the mixture lies on the line between those of its two sources (right in more than 99 % of rows). So
-by default (`hardened=true`) every image is standardised by itself, channel by channel, which takes the mean colour away,
-and each source is shifted and flipped independently of the mixture, which takes the alignment of the pixels away.
+Shortcuts: raw unmixing needs no vision. Least squares on the pixels recovers the weights, and even three numbers an
+image do: the mean colour of the mixture lies on the line between those of its two sources (right in more than 99 % of
+rows). So by default (`hardened=true`) every image is standardised by itself, channel by channel, which takes the mean
+colour away, and each source is shifted and flipped (left-right and upside-down) independently of the mixture, which
+takes the alignment of the pixels away.
 
 Easier versions (`mode`): `dup_src`: the mixture is a copy of one source, which? `dup_mix`: one source of weight 0 is
 replaced by a copy of the mixture, which? `scale`: the sources are one image multiplied by the weights. `noise` is no
 version to be learned: every image is noise, the labels are kept, and whoever beats the best constant has a leak.
 
-Source: mixup (Zhang et al. 2018) turned into a question; the two-of-n form and its easier versions come from the notes that
-this pipeline was started from.
+Source: mixup (Zhang et al. 2018) turned into a question; the two-of-n form and its easier versions come from the notes
+that this pipeline was started from.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from fastai.optimizer import Optimizer
 from pydantic import Field, model_validator
 from torch import nn
 
+from diagnose.errors import DiagnoseError
 from diagnose.task import Settings, Task
 from sslwang.data.loaders import Items, dataloaders
 from sslwang.data.splits import Side, sides
@@ -139,10 +141,15 @@ class UnmixItems(Items):
         side: the images and the part of them that may be shown.
         count, seed, split: see `Items`.
         settings: of the task.
+
+    Raises:
+        DiagnoseError: `data.distinct` with fewer images than sources.
     """
 
     def __init__(self, side: Side, count: int, seed: int, split: str, settings: UnmixSettings):
         super().__init__(count, seed, split)
+        if settings.data.distinct and settings.n > len(side.images):
+            raise DiagnoseError(f"data.distinct needs {settings.n} images, the {split} split has {len(side.images)}")
         self.side, self.settings = side, settings
 
     def draw(self, rng: np.random.Generator) -> tuple:
@@ -172,7 +179,8 @@ class UnmixItems(Items):
         size = self.settings.size
         y, x = rng.integers(0, tile.shape[0] - size + 1, 2)
         window = tile[y : y + size, x : x + size]
-        return window[:, ::-1] if rng.random() < 0.5 else window
+        across, down = rng.choice((1, -1), 2)
+        return window[::down, ::across]
 
     def collate(self, items: Sequence[tuple]) -> tuple[torch.Tensor, ...]:
         """Batch (mixture, sources 1 to n, target): images (B, 3, S, S) float32, target (B, n) float32."""
@@ -255,7 +263,6 @@ class Unmix(Task):
     """Unmix under given settings. The roles of a row are the mixture (0) and the sources (1 to n)."""
 
     id = "unmix"
-    doc = __doc__
     Settings: ClassVar[type[Settings]] = UnmixSettings
     settings: UnmixSettings
 
