@@ -25,4 +25,4 @@ class SubjectError(DiagnoseError):
 
 
 class NotApplicable(Exception):
-    """Raised by a check, cause or change that cannot handle this subject. The message is the reason shown to the user."""
+    """A check, cause or change cannot handle this subject. The message is the reason shown to the user."""

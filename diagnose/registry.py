@@ -1,6 +1,7 @@
 """Finds extensions: every module of a package is one, nobody keeps a list.
 
-Listing reads docstrings without importing (no torch on that path); loading imports and returns the one class defined there.
+Listing reads docstrings without importing (no torch on that path); loading imports the module and returns the one
+class that it defines.
 """
 
 from __future__ import annotations

@@ -54,6 +54,10 @@ class Task:
         """Expected loss of the best constant output, from theory; the examination confirms it on batches."""
         return None
 
+    def titles(self) -> list[str]:
+        """What each input shows, for pictures of the batch; empty for "input 1", "input 2", ..."""
+        return []
+
     def easier(self) -> dict[str, Task]:
         """Easier versions of this task for the same model, the easiest first."""
         return {}
@@ -79,7 +83,7 @@ def settings_from(cls: type[Settings], pairs: dict[str, str]) -> Settings:
     """Settings from `--set name=value` pairs; names may be dotted.
 
     Raises:
-        DiagnoseError: unknown name (the nearest known one is offered) or a value that does not fit (what fits is named).
+        DiagnoseError: unknown name (the nearest is offered) or a value that does not fit (what fits is named).
     """
     known = list(_names(cls))
     tree: dict[str, Any] = {}

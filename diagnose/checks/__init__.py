@@ -1,1 +1,67 @@
-"""Checks, one a file: each is found by its being here."""
+"""Checks, one a file: each is found by its being here.
+
+A check measures and judges apart. `measure` yields evidence and passes no judgement; `judge` is a pure function of
+evidence, so that an old report can be judged again under other thresholds.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, NamedTuple
+
+from diagnose.diagnosis import Status
+from diagnose.evidence import Evidence, EvidenceList
+from diagnose.lab import Lab
+
+
+class Judgement(NamedTuple):
+    """A status, and the sentence that gives its reason with the number in it."""
+
+    status: Status
+    summary: str
+
+
+class Check:
+    """One measurement.
+
+    Attributes:
+        stage: "inspection" (no forward pass), "probe" (a few passes) or "trial" (short trainings), run in this order.
+        order: position within the stage, the cheapest first.
+        cost: what it takes, in words: forward and backward passes, steps.
+        decisive: no healthy subject can fail it, so that a failure settles the verdict without a proven cause.
+    """
+
+    id: ClassVar[str]
+    doc: ClassVar[str]
+    stage: ClassVar[Literal["inspection", "probe", "trial"]]
+    order: ClassVar[int] = 50
+    cost: ClassVar[str]
+    decisive: ClassVar[bool] = False
+
+    def measure(self, lab: Lab) -> EvidenceList:
+        """Measure on copies.
+
+        Raises:
+            NotApplicable: this subject cannot be measured so; the reason is shown.
+            SubjectError: the subject's own code raised on its own batch.
+        """
+        raise NotImplementedError
+
+    def judge(self, evidence: EvidenceList) -> Judgement:
+        """Judge measured evidence. Pure: reads nothing else, never raises; NaN never passes."""
+        raise NotImplementedError
+
+
+def listed(names: list[str], most: int = 3) -> str:
+    """A few names and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def stated(value: object, digits: int = 3) -> str:
+    """A number as a sentence shows it; missing or not finite numbers are said to be so."""
+    if not isinstance(value, (int, float)):
+        return "not measured"
+    return f"{value:.{digits}g}"
+
+
+__all__ = ["Check", "Evidence", "EvidenceList", "Judgement", "listed", "stated"]

@@ -21,16 +21,18 @@ def panel(curve: Curve, frame: Frame, kind: str, label: str) -> Markup:
     """One loss curve on the frame's axis. `kind` is "before" or "after"; `label` describes it to a screen reader."""
     svg = _svg(WIDTH, HEIGHT, "chart", label)
     y = _Axis(frame.low, frame.high, HEIGHT - BOTTOM, TOP)
-    x = _Axis(0, max(len(curve.values) - 1, 1), LEFT + 4, WIDTH - RIGHT)
+    last = frame.steps - 1
+    x = _Axis(0, max(last, 1), LEFT + 4, WIDTH - RIGHT)
     _grid(svg, y, frame.title)
-    steps = {0, (len(curve.values) - 1) // 2, len(curve.values) - 1} if curve.values else set()
-    _feet(svg, [(x(s), f"{s:,}") for s in sorted(s for s in steps if s >= 0)], "step")
+    _feet(svg, [(x(s), f"{s:,}") for s in sorted({0, last // 2, last}) if last >= 0], "step")
     for height, name in ((curve.constant, "constant"), (curve.floor, "floor")):
         if height is not None and frame.low <= height <= frame.high:
             _line(svg, LEFT, y(height), WIDTH - RIGHT, y(height), name)
     if not curve.values:
         _text(svg, (LEFT + WIDTH - RIGHT) / 2, HEIGHT / 2, "no steps were recorded", "middle", "note")
     _stroke(svg, curve, x, y, kind)
+    if 1 < len(curve.values) <= last and frame.low <= curve.values[-1] <= frame.high:
+        _shape(svg, "circle", f"dot {kind}", cx=x(len(curve.values) - 1), cy=y(curve.values[-1]), r=3.5)
     if curve.broken is not None:
         _break(svg, curve, x)
     return _markup(svg)
@@ -41,7 +43,7 @@ def spark(values: list[float], label: str) -> Markup:
     svg = _svg(120, 24, "spark", label)
     low, high = extent(values, [], [])
     x, y = _Axis(0, max(len(values) - 1, 1), 3, 117), _Axis(low, high, 22, 2)
-    _stroke(svg, Curve(values), x, y, "plain", radius=1.8)
+    _stroke(svg, Curve(values), x, y, "small", radius=1.8)
     for step, value in thinned(values, 60):
         if not math.isfinite(value):
             _shape(svg, "circle", "broken", cx=x(step), cy=12, r=1.8)
@@ -49,7 +51,10 @@ def spark(values: list[float], label: str) -> Markup:
 
 
 def ladder(rungs: list[tuple[float, float]], configured: float | None, label: str) -> Markup:
-    """What was learned at each learning rate, on a logarithmic axis; the configured rate is marked if it is known."""
+    """What was learned at each learning rate, on a logarithmic axis; the configured rate is marked if it is known.
+
+    A rung below the ground is drawn on it, one without a number is a cross.
+    """
     svg = _svg(WIDTH, HEIGHT, "chart", label)
     rates = [r for r, _ in rungs] + ([configured] if configured else [])
     low, high = math.log10(min(rates)), math.log10(max(rates))
@@ -76,12 +81,13 @@ def ladder(rungs: list[tuple[float, float]], configured: float | None, label: st
     return _markup(svg)
 
 
-def bar(share: float, kind: str = "plain") -> Markup:
+def bar(share: float) -> Markup:
     """A horizontal bar of `share` of its full width. The number stands beside it in the text."""
     svg = _svg(100, 8, "bar", "")
-    _shape(svg, "rect", "track", x=0, y=0, width=100, height=8, rx=4)
+    svg.set("preserveAspectRatio", "none")
+    _shape(svg, "rect", "track", x=0, y=0, width=100, height=8)
     if share > 0:
-        _shape(svg, "rect", f"fill {kind}", x=0, y=0, width=max(2.0, 100 * min(share, 1.0)), height=8, rx=4)
+        _shape(svg, "rect", "fill", x=0, y=0, width=max(0.5, 100 * min(share, 1.0)), height=8)
     return _markup(svg)
 
 

@@ -37,7 +37,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Frame:
-    """Two curves on one axis from `low` to `high`, whose quantity is `title`."""
+    """Two curves on one axis from `low` to `high`, whose quantity is `title`; both run over `steps` steps."""
 
     before: Curve
     after: Curve
@@ -45,6 +45,11 @@ class Frame:
     high: float
     title: str
     notes: list[str]
+
+    @property
+    def steps(self) -> int:
+        """Steps of the longer curve."""
+        return max(len(self.before.values), len(self.after.values))
 
 
 def frame(before: Side, after: Side, headroom: float = HEADROOM) -> Frame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from diagnose.report.curves import Curve, Frame, frame
 HERE = Path(__file__).parent
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = 3_000_000  # bytes of pictures that are embedded at most; base64 makes 4 of 3
+SHORT = 6  # values of a list that are spelled out in its cell
 ROWS = 1_000  # evidence rows of one check that are shown at most
 VALUES = 200  # values of one list that are spelled out at most
 
@@ -87,14 +89,8 @@ def ladder(check: CheckResult) -> Markup | None:
     if len(rungs) < 2:
         return None
     rungs.sort()
-    configured = next(
-        (
-            float(e.value)
-            for e in check.evidence
-            if e.name in ("configured", "lr") and not e.where and _positive(e.value)
-        ),
-        None,
-    )
+    named = (e.value for e in check.evidence if e.name == "configured rate")
+    configured = next((r for r in map(_positive, named) if r), None)
     said = "; ".join(f"{r:.3g}: {words.learned(v)}" for r, v in rungs)
     mark = f" The configured rate is {configured:.3g}." if configured else ""
     return charts.ladder(rungs, configured, f"Share learned at each learning rate. {said}.{mark}")
@@ -134,16 +130,17 @@ def _panel(curve: Curve, laid_out: Frame, kind: str, name: str) -> Markup:
 
 def _rate(item: Evidence) -> float | None:
     """The learning rate of one rung of the ladder."""
+    measured = isinstance(item.value, (int, float)) and not isinstance(item.value, bool)
+    return _positive(item.where.removeprefix("lr=")) if measured and item.where.startswith("lr=") else None
+
+
+def _positive(rate: Any) -> float | None:
+    """A learning rate from text such as "3e-03" or "slice(1e-05, 1e-03)", whose last group counts."""
     try:
-        rate = float(item.where.removeprefix("lr=")) if item.where.startswith("lr=") else None
+        number = float(re.sub(r"^slice\((?:.*,)?(.*)\)$", r"\1", str(rate)))
     except ValueError:
         return None
-    measured = isinstance(item.value, (int, float)) and not isinstance(item.value, bool)
-    return rate if measured and rate is not None and _positive(rate) else None
-
-
-def _positive(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) and x > 0
+    return number if 0 < number < math.inf else None
 
 
 def _embedded(files: dict[str, bytes]) -> dict[str, str]:
@@ -184,6 +181,6 @@ def _template() -> Template:
     env.filters |= {"number": words.number, "learned": words.learned, "value": words.value, "duration": words.seconds}
     env.globals |= {
         "shown": shown, "ladder": ladder, "spark": spark, "listed": listed, "bar": charts.bar, "tally": words.tally,
-        "verdicts": words.VERDICTS, "max_rows": ROWS,
+        "verdicts": words.VERDICTS, "max_rows": ROWS, "short": SHORT,
     }  # fmt: skip
     return env.get_template("report.html.j2")

@@ -35,8 +35,10 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def learned(value: float | None) -> str:
-    """The share learned, to two places."""
-    if value is None or not math.isfinite(value) or abs(value) >= 100:
+    """The share learned, to two places; a dash where it has no meaning."""
+    if value is None or math.isnan(value):
+        return "–"
+    if abs(value) >= 100:
         return number(value, 3)
     return f"{value + 0.0:.2f}".replace("-0.00", "0.00")
 
@@ -50,7 +52,7 @@ def value(item: Value) -> str:
     if isinstance(item, (int, float)):
         return number(item)
     if isinstance(item, list):
-        return ", ".join(value(v) for v in item)
+        return ", ".join(value(v) for v in item) or "none"
     return item
 
 

@@ -1,0 +1,93 @@
+"""The easier versions of the task are learned, on rows that were never seen.
+
+## What it does
+Trains a copy on fresh batches of each easier version that the task declares, the easiest first, and evaluates it on
+held-out batches of that version: how far the loss went from the best constant to the floor, and the task's own score.
+
+## Why it matters
+The notes: "this should be a spectacularly easy task. If it can't learn that two identical encodings are similar, then
+what are we even doing here?" The easiest version that fails and the hardest that works bracket the fault.
+
+## How it is judged
+Passes if every version is learned to at least 0.3 on held-out rows. Fails if the easiest is not; warns if a later one
+is not.
+
+## What to do
+If the easiest fails, the fault is in the model or its training, not in the difficulty of the task.
+
+## Source
+The notes, 8/17 (tasks ranked from easy to hard) and 9/1 (duplicated source), D2 and D3.
+"""
+
+import math
+
+import torch
+
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.errors import NotApplicable
+from diagnose.lab import ROWS, Lab
+from diagnose.stats import replaced, tensors
+from diagnose.trial import batch_loss, forward, measure_scale, prepared
+
+STEPS = 120
+ENOUGH = 0.3  # of the way to the floor, on held-out rows
+HELD_OUT = 2  # batches
+
+
+class EasierVersions(Check):
+    """Trains on fresh batches of each easier version, evaluates on held-out ones."""
+
+    stage = "trial"
+    order = 60
+    cost = "120 steps on 16 rows for each easier version"
+
+    def measure(self, lab: Lab) -> EvidenceList:
+        versions = lab.task.easier() if lab.task else {}
+        if not versions:
+            raise NotApplicable("the task declares no easier version" if lab.task else "only a registered task has any")
+        found = EvidenceList()
+        for name, version in versions.items():
+            lab.say(f"easier versions: {name}")
+            both = version.loaders(lab.seed, lab.device)
+            batches = split_rows(lab.read(both.train, STEPS * ROWS // both.train.bs + 1), ROWS)[:STEPS]
+            held_out = split_rows(lab.read(both.valid, HELD_OUT), ROWS)
+            trial = lab.trial(batches=batches, steps=STEPS)
+            student, scale = trial.learner, measure_scale(trial.learner, held_out)
+            losses = [batch_loss(student, b, training=False) for b in held_out]
+            found.append(
+                Evidence(
+                    name="learned on held-out rows",
+                    value=scale.learned(sum(losses) / len(losses)),
+                    unit="share",
+                    where=name,
+                    expected=f">= {ENOUGH}",
+                )
+            )
+            found.append(Evidence(name="steps", value=len(trial.loss), unit="steps", where=name))
+            pairs = [prepared(student, b) for b in held_out]
+            outputs = torch.cat([forward(student.model, xb) for xb, _ in pairs])
+            targets = [torch.cat(parts) for parts in zip(*(yb for _, yb in pairs))]
+            score = float(version.score(outputs, *targets))
+            chance = f"best constant {version.chance:.3g}" if version.chance is not None else ""
+            found.append(Evidence(name=version.metric or "score", value=score, where=name, expected=chance))
+        return found
+
+    def judge(self, evidence: EvidenceList) -> Judgement:
+        learned = {e.where: e.value for e in evidence.all("learned on held-out rows")}
+        if not learned:
+            return Judgement("skip", "not measured")
+        told = ", ".join(f"{name} {value:.0%}" for name, value in learned.items())
+        short = [name for name, value in learned.items() if not value >= ENOUGH]
+        if not short:
+            return Judgement("pass", f"learned on held-out rows: {told}")
+        status = "fail" if short[0] == next(iter(learned)) or any(math.isnan(learned[n]) for n in short) else "warn"
+        return Judgement(status, f"{short[0]} is not learned: {told} (needed {ENOUGH:.0%})")
+
+
+def split_rows(batches: list, rows: int) -> list:
+    """Batches cut into pieces of `rows` rows, the remainder of each dropped."""
+    return [
+        replaced(b, [t[i : i + rows] for t in tensors(b)])
+        for b in batches
+        for i in range(0, len(tensors(b)[0]) - rows + 1, rows)
+    ]

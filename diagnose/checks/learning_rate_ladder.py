@@ -1,0 +1,90 @@
+"""The configured learning rate stands where learning happens.
+
+## What it does
+Trains a copy on the fixed batch for 60 steps at the configured rate, then at rates ten times higher until nothing is
+learned or the loss is not finite, and ten times lower until nothing is learned.
+
+## Why it matters
+The notes: "in lieu of LR finder, multiply the LR by 10 until I get NaNs, then divide by 10 until I get no learning".
+A ladder can also answer "there is no good rate", which no rate finder can.
+
+## How it is judged
+Fails if the configured rate learns less than 0.2 of the batch in its 60 steps and another rung learns 0.6 more. A
+rate that learns the batch slowly passes. If no rung learns, the rate is not the cause and the check warns.
+
+## What to do
+Take the best rung, or the one below it for a long run.
+
+## Source
+The notes, "online suggestions" and D7; Bengio 2012, "Practical recommendations", 3.1 (the best rate is within a
+factor of two of the largest that does not diverge).
+"""
+
+import math
+
+from diagnose.changes import learning_rate, rate_text, scaled_rate
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.lab import Lab
+from diagnose.trial import LEARNED
+
+RUNG_STEPS = 60
+NOTHING = 0.1  # a rung that learns less has learned nothing
+SLOW = 0.2
+BETTER = 0.6  # by how much another rung must beat one that learns too little
+RUNGS = 6  # at most, in either direction
+
+
+class LearningRateLadder(Check):
+    """Walks up and down from the configured rate, by factors of ten."""
+
+    stage = "trial"
+    order = 40
+    cost = "60 steps a rung, 4 to 13 rungs"
+
+    def measure(self, lab: Lab) -> EvidenceList:
+        learned = {0: self._rung(lab, 0)}
+        for direction in (1, -1):
+            for i in range(1, RUNGS + 1):
+                power = direction * i
+                learned[power] = self._rung(lab, power)
+                found = max((v for v in learned.values() if not math.isnan(v)), default=0.0) >= LEARNED
+                broke = direction > 0 and (math.isnan(learned[power]) or learned[power] < -1)
+                if broke or (found and not learned[power] >= NOTHING):
+                    break
+        found = EvidenceList()
+        for power in sorted(learned):
+            rate = rate_text(scaled_rate(lab.learn.lr, 10.0**power))
+            found.append(Evidence(name="learned", value=learned[power], unit="share", where=f"lr={rate}"))
+        usable = {k: v for k, v in learned.items() if not math.isnan(v)}
+        best = max(usable, key=lambda k: (usable[k] >= LEARNED, round(usable[k], 2), -abs(k)), default=0)
+        configured = rate_text(lab.learn.lr)
+        found += [
+            Evidence(name="configured rate", value=configured),
+            Evidence(name="learned at the configured rate", value=learned[0], unit="share"),
+            Evidence(name="best rung", value=rate_text(scaled_rate(lab.learn.lr, 10.0**best))),
+            Evidence(name="learned at the best rung", value=usable.get(best, math.nan), unit="share"),
+            Evidence(name="powers of ten to the best rung", value=best),
+            Evidence(name="powers of ten walked up", value=max(learned)),
+            Evidence(name="powers of ten walked down", value=-min(learned)),
+        ]
+        return found
+
+    def _rung(self, lab: Lab, power: int) -> float:
+        change = learning_rate(lab.learn, 10.0**power)
+        lab.say(f"learning-rate ladder, {change.name}")
+        return lab.trial(change, steps=RUNG_STEPS, scale=lab.scale).learned
+
+    def judge(self, evidence: EvidenceList) -> Judgement:
+        here = evidence.get("learned at the configured rate", default=math.nan)
+        best = evidence.get("learned at the best rung", default=math.nan)
+        rate, rung = evidence.get("configured rate"), evidence.get("best rung")
+        power = evidence.get("powers of ten to the best rung", default=0)
+        told = f"{rate} learns {here:.0%} of the batch in {RUNG_STEPS} steps"
+        if not best >= SLOW:
+            return Judgement("warn", f"no rate learns: {told}, the best, {rung}, {best:.0%}")
+        if here >= SLOW:
+            place = "the best rung" if not power else f"the best rung is {rung} ({best:.0%})"
+            return Judgement("pass", f"{told}; {place}")
+        if math.isnan(here) or best - here >= BETTER:
+            return Judgement("fail", f"{told}; {rung} learns {best:.0%}")
+        return Judgement("warn", f"{told}; {rung} learns {best:.0%}")

@@ -1,0 +1,325 @@
+"""The examination: what to run next within the budget, and from evidence to diagnosis.
+
+Inspections come first, then probes, then the one-batch trial. Suspected causes are settled from the cheapest on; the
+learning-rate ladder comes when no other cause is proven. What cannot change the verdict any more is left out and
+listed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from diagnose import __version__, registry
+from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.checks import Check
+from diagnose.diagnosis import CauseResult, CheckResult, Diagnosis, Tool, Unchecked, Verdict
+from diagnose.errors import DiagnoseError, NotApplicable
+from diagnose.isolate import left_out_callbacks, seed_everything, untouched
+from diagnose.lab import Lab
+from diagnose.samples import samples
+from diagnose.subject import Subject, environment
+from diagnose.trial import BudgetSpent
+
+BASELINE = "overfit-one-batch"
+LADDER = "learning-rate-ladder"
+
+
+@dataclass
+class Progress:
+    """Told what happens, for a display. Every callable may be replaced; the defaults stay silent."""
+
+    doing: Callable[[str], None] = lambda text: None
+    done: Callable[[CheckResult], None] = lambda result: None
+
+
+@dataclass
+class _State:
+    checks: list[CheckResult] = field(default_factory=list)
+    causes: list[CauseResult] = field(default_factory=list)
+    unchecked: list[Unchecked] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+    settled: dict[str, Settled | None] = field(default_factory=dict)
+    left_out_for_time: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+    samples: list = field(default_factory=list)
+
+
+def examine(
+    subject: Subject,
+    seed: int = 0,
+    budget: float | None = 60.0,
+    only: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Examine a subject, which is afterwards bit for bit what it was.
+
+    Args:
+        seed: starts every random stream of every measurement: same seed, same report, timings aside.
+        budget: seconds allowed; None for no bound. What does not fit is listed as not checked.
+        only: ids of checks to run, all if empty. skip: ids of checks and causes to leave out.
+
+    Returns:
+        The diagnosis; `partial` if it was interrupted (Ctrl-C).
+
+    Raises:
+        DiagnoseError: an unknown id, or a subject that cannot be examined (no batch, a model that cannot be copied).
+        SubjectError: the subject's own code raised.
+    """
+    return _Examination(subject, seed, budget, set(only), set(skip), progress or Progress()).run()
+
+
+class _Examination:
+    def __init__(self, subject, seed, budget, only, skip, progress):
+        self.subject, self.seed, self.budget, self.progress = subject, seed, budget, progress
+        self.checks: dict[str, Check] = registry.load_all("diagnose.checks", Check)
+        self.causes: dict[str, Cause] = registry.load_all("diagnose.causes", Cause)
+        for id in sorted((only - self.checks.keys()) | (skip - self.checks.keys() - self.causes.keys())):
+            raise DiagnoseError(f"no check {id}; `diagnose list checks` shows them")
+        self.only, self.skip = only, skip
+        self.state = _State()
+
+    def run(self) -> Diagnosis:
+        self.start = time.monotonic()
+        deadline = None if self.budget is None else self.start + self.budget
+        partial = False
+        with untouched(self.subject.learner) as learn, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch would warn of is what the checks report
+            seed_everything(self.seed)
+            self.lab = Lab(self.subject, self.seed, deadline, self.progress.doing)
+            try:
+                self.progress.doing("reading the first batch")
+                _ = self.lab.whole_batch, self.lab.xb
+                for name, why in left_out_callbacks(learn).items():
+                    self.state.unchecked.append(Unchecked(id=f"callback {name}", reason=f"left out of trials: {why}"))
+                self._examine()
+                self._sample()
+            except KeyboardInterrupt:
+                partial = True
+            return self._diagnosis(partial)
+
+    # ---- the plan ------------------------------------------------------------------------------------------------
+
+    def _examine(self) -> None:
+        plan = sorted(
+            self.checks.values(), key=lambda c: (("inspection", "probe", "trial").index(c.stage), c.order, c.id)
+        )
+        self._run_checks(c for c in plan if c.stage != "trial")
+        if self._value("gradient-flow", "loss has a gradient", True) is False:
+            for check in plan:
+                if check.stage == "trial" and self._wanted(check.id):
+                    self._leave_out(check.id, "the loss has no gradient: nothing can be trained")
+            return
+        trials = [c for c in plan if c.stage == "trial"]
+        early = [c for c in trials if c.order < self.checks[LADDER].order]
+        self._run_checks(early)
+        self._settle("inspection")
+        if not self._proven() and not self._learned():
+            self._settle("trial")
+        for check in trials:
+            if check in early:
+                continue
+            if self._proven() and self._wanted(check.id):
+                self._leave_out(check.id, "not needed: a cause is proven already")
+            else:
+                self._run_checks([check])
+                if check.id == LADDER and not self._learned():
+                    self._settle("trial")
+
+    def _wanted(self, id: str) -> bool:
+        return id not in self.skip and (not self.only or id in self.only)
+
+    def _run_checks(self, checks: Iterable[Check]) -> None:
+        for check in checks:
+            if not self._wanted(check.id):
+                reason = "left out by --skip" if check.id in self.skip else "left out by --only"
+                self._leave_out(check.id, reason)
+            elif self.lab.time_left <= 0:
+                self._out_of_time(check.id)
+            else:
+                self._run_check(check)
+
+    def _run_check(self, check: Check) -> None:
+        self.progress.doing(check.id.replace("-", " "))
+        began = time.monotonic()
+        try:
+            evidence = check.measure(self.lab)
+        except NotApplicable as e:
+            return self._leave_out(check.id, str(e))
+        except BudgetSpent:
+            return self._out_of_time(check.id)
+        status, summary = check.judge(evidence)
+        result = CheckResult(
+            id=check.id, status=status, summary=summary, seconds=time.monotonic() - began, evidence=list(evidence)
+        )
+        self.state.findings[check.id] = evidence
+        self.state.checks.append(result)
+        self.progress.done(result)
+        return None
+
+    def _leave_out(self, id: str, reason: str) -> None:
+        self.state.unchecked.append(Unchecked(id=id, reason=reason))
+
+    def _out_of_time(self, id: str) -> None:
+        self.state.left_out_for_time = True
+        self._leave_out(id, f"the budget of {self.budget:.0f} s was spent")
+
+    # ---- causes --------------------------------------------------------------------------------------------------
+
+    def _settle(self, how: str) -> None:
+        "Settle suspected causes of one kind, the most strongly suspected first, until one is proven."
+        suspected = []
+        for cause in self.causes.values():
+            if cause.id in self.skip or cause.id in self.state.settled or cause.kind != "cause":
+                continue
+            if cause.settled_by == how and (suspicion := cause.suspect(self.state.findings)):
+                suspected.append((cause, suspicion))
+        for cause, suspicion in sorted(suspected, key=lambda cs: (-cs[1].strength, cs[0].id)):
+            if not cause.when_learned and self._learned():
+                continue
+            if self._proven() and how == "trial" and not self._could_explain_proven(cause):
+                continue  # a further cure can change neither the verdict nor what stands first
+            self._settle_one(cause, suspicion)
+
+    def _could_explain_proven(self, cause: Cause) -> bool:
+        return any(id in cause.explains for id, s in self.state.settled.items() if s and s.proven)
+
+    def _settle_one(self, cause: Cause, suspicion: Suspicion) -> None:
+        self.progress.doing(f"is it {cause.id.replace('-', ' ')}? the change that would cure it, on a copy")
+        self.state.settled[cause.id] = None
+        if self.lab.time_left <= 0:
+            return self._out_of_time(cause.id)
+        try:
+            self.state.settled[cause.id] = cause.settle(self.lab, suspicion)
+        except NotApplicable as e:
+            self._leave_out(cause.id, f"its cure could not be tried: {e}")
+        except BudgetSpent:
+            self._out_of_time(cause.id)
+        return None
+
+    def _proven(self) -> bool:
+        return any(s and s.proven for s in self.state.settled.values())
+
+    def _learned(self) -> bool:
+        learned = self._value(BASELINE, "learned", math.nan)
+        return learned >= 0.8
+
+    def _value(self, check: str, name: str, default):
+        return self.state.findings.value(check, name, default)
+
+    def _cause_results(self) -> list[CauseResult]:
+        results = []
+        for cause in self.causes.values():
+            if cause.id in self.skip:
+                continue
+            suspicion = cause.suspect(self.state.findings)
+            if suspicion is None:
+                continue
+            settled = self.state.settled.get(cause.id)
+            if settled is None and not cause.when_learned and self._learned():
+                continue  # the batch is learned with it: not what keeps anything from being learned
+            results.append(
+                CauseResult(
+                    id=cause.id,
+                    score=_score(suspicion, settled),
+                    proven=bool(settled and settled.proven),
+                    refuted=bool(settled and settled.refuted),
+                    where=suspicion.where,
+                    summary=suspicion.reason,
+                    fix=cause.fix(self.lab, suspicion),
+                    proof=settled.proof if settled else None,
+                )
+            )
+        return in_order(results, self.causes)
+
+    # ---- the diagnosis ---------------------------------------------------------------------------------------------
+
+    def _sample(self) -> None:
+        self.progress.doing("pictures of the batch")
+        try:
+            trained = self.lab.__dict__.get("baseline")
+            self.state.samples, self.state.files = samples(self.lab, trained.learner.model if trained else None)
+        except (NotApplicable, BudgetSpent):
+            pass
+
+    def _diagnosis(self, partial: bool) -> Diagnosis:
+        causes = self._cause_results()
+        verdict, summary = self._verdict(causes, partial)
+        diagnosis = Diagnosis(
+            schema=1,
+            tool=Tool(name="diagnose", version=__version__),
+            subject=self.subject.describe(self.lab.__dict__.get("whole_batch")),
+            environment=environment(self.lab.device),
+            seed=self.seed,
+            verdict=verdict,
+            summary=summary,
+            partial=partial,
+            seconds=time.monotonic() - self.start,
+            budget=self.budget,
+            causes=causes,
+            checks=self.state.checks,
+            unchecked=self.state.unchecked,
+            samples=self.state.samples,
+        )
+        diagnosis.files.update(self.state.files)
+        return diagnosis
+
+    def _verdict(self, causes: list[CauseResult], partial: bool) -> tuple[Verdict, str]:
+        proven = [c for c in causes if c.proven]
+        failed = [c for c in self.state.checks if c.status == "fail"]
+        warned = [c for c in self.state.checks if c.status == "warn"]
+        if proven:
+            first = proven[0]
+            others = f" (and {', '.join(c.id for c in proven[1:])})" if proven[1:] else ""
+            return (
+                "fail",
+                f"It cannot learn as it is, and the cause is proven: {first.id}{others}. {_sentence(first.summary)}",
+            )
+        if decisive := [c for c in failed if self.checks[c.id].decisive]:
+            return "fail", f"It cannot learn as it is: {decisive[0].summary}."
+        if partial:
+            return "warn", "Interrupted before the verdict; what had been measured is here."
+        if failed:
+            ruled_out = [c.id for c in causes if c.refuted]
+            note = f" Ruled out: {', '.join(ruled_out)}." if ruled_out else ""
+            return "warn", f"Something is wrong, and no cause is proven: {failed[0].id}: {failed[0].summary}.{note}"
+        if warned:
+            return "warn", f"It may learn, with a doubt: {warned[0].id}: {warned[0].summary}."
+        if self.state.left_out_for_time:
+            return "warn", f"Nothing wrong was found, but the budget of {self.budget:.0f} s did not allow every check."
+        baseline = next((c for c in self.state.checks if c.id == BASELINE), None)
+        if baseline is None:
+            return "warn", "Nothing wrong was found, but whether one batch can be learned was not checked."
+        return "pass", f"It can learn: {baseline.summary}."
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _score(suspicion: Suspicion, settled: Settled | None) -> float:
+    if settled and settled.proven:
+        return round(0.9 + 0.1 * suspicion.strength, 3)
+    if settled and settled.refuted:
+        return 0.05
+    return round(0.8 * suspicion.strength, 3)
+
+
+def in_order(results: list[CauseResult], causes: dict[str, Cause]) -> list[CauseResult]:
+    """Causes, the most certain first: proven before suspected before refuted before symptoms; a cause stands before
+    those that it explains."""
+    rank = {r.id: (causes[r.id].kind != "cause", r.refuted, not r.proven, -r.score, r.id) for r in results}
+    left, ordered = sorted(results, key=lambda r: rank[r.id]), []
+    while left:
+        free = next((r for r in left if not any(_explains(o, r, causes) for o in left if o is not r)), left[0])
+        left.remove(free)
+        ordered.append(free)
+    return ordered
+
+
+def _explains(a: CauseResult, b: CauseResult, causes: dict[str, Cause]) -> bool:
+    return b.id in causes[a.id].explains and a.proven and b.proven

@@ -1,0 +1,252 @@
+"""Lab: what checks and causes work with. It holds the subject, one fixed batch, the scale of its loss, and runs trials.
+
+Everything expensive is computed once and shared: the batch, the scale, the trial of the subject as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from fastai.learner import Learner
+from fastai.torch_core import to_device
+from torch import Tensor
+
+from diagnose import trial as trials
+from diagnose.changes import Change
+from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
+from diagnose.isolate import loaders, seed_everything, twin
+from diagnose.stats import replaced, tensors
+from diagnose.subject import Subject
+from diagnose.trial import Scale, Trial
+
+ROWS = 16  # rows of the fixed batch: enough for batch statistics, few enough for hundreds of steps in seconds
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """One backward pass: the loss, whether it has a gradient at all, and the gradient of every trainable parameter."""
+
+    loss: float
+    has_gradient: bool
+    of: dict[str, Tensor | None]
+
+
+class Lab:
+    """One subject under examination.
+
+    Args:
+        subject: what is examined.
+        seed: starts every random stream of every measurement.
+        deadline: `time.monotonic()` at which the budget is spent; None for no bound.
+        say: told in words what is going on, for the progress display.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        seed: int = 0,
+        deadline: float | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ):
+        self.subject, self.learn, self.task = subject, subject.learner, subject.task
+        self.seed, self.deadline, self.say = seed, deadline, say
+
+    # ---- batches -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        return next(self.learn.model.parameters()).device
+
+    @cached_property
+    def whole_batch(self) -> Any:
+        """The first training batch, as the loader yields it, on the model's device.
+
+        Raises:
+            DiagnoseError: the loader yields none.
+            SubjectError: reading it raised.
+        """
+        found = self.read(loaders(self.learn)[0], 1)
+        if not found:
+            raise DiagnoseError(f"the training loader yields no batch{self._why_no_batch()}")
+        return found[0]
+
+    def read(self, loader: Any, count: int) -> list[Any]:
+        """The first `count` batches of a pass over a loader, read without workers where the loader allows it."""
+        seed_everything(self.seed)
+        try:
+            with _no_workers(loader):
+                return [to_device(b, self.device) for b in itertools.islice(iter(loader), count)]
+        except DiagnoseError:
+            raise
+        except Exception as e:
+            raise SubjectError("reading a batch", e) from e
+
+    def _why_no_batch(self) -> str:
+        loader = loaders(self.learn)[0]
+        items, size = getattr(loader, "n", None), getattr(loader, "bs", None)
+        if items is None or size is None:
+            return ": give it some"
+        if items < size and getattr(loader, "drop_last", False):
+            return f": {items} items are fewer than one batch of {size}, and drop_last is on; use bs={items} or less"
+        return f": it has {items} items, batch size {size}"
+
+    @cached_property
+    def batch(self) -> Any:
+        """The fixed batch of all one-batch trials: up to 16 rows of the first training batch, the same every time."""
+        return few_rows(self.whole_batch, ROWS)
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of the fixed batch."""
+        return len(tensors(self.batch)[0])
+
+    @cached_property
+    def inputs_and_targets(self) -> tuple[tuple, tuple]:
+        """The fixed batch as it reaches the model, after every callback."""
+        copy = self.twin()
+        seed_everything(self.seed)
+        try:
+            return trials.prepared(copy, self.batch)
+        except Exception as e:
+            raise SubjectError("preparing a batch", e) from e
+
+    @property
+    def xb(self) -> tuple:
+        """Inputs of the fixed batch as the model gets them."""
+        return self.inputs_and_targets[0]
+
+    @property
+    def yb(self) -> tuple:
+        """Targets of the fixed batch as the loss gets them."""
+        return self.inputs_and_targets[1]
+
+    # ---- copies and trials ----------------------------------------------------------------------------------------
+
+    def twin(self) -> Learner:
+        """A fresh copy that may be changed, on the fixed batch."""
+        return twin(self.learn, [self.batch])
+
+    def forward(self, model: torch.nn.Module, xb: tuple | None = None, training: bool = False) -> Any:
+        """One forward pass of a copy, with the random streams at the seed.
+
+        Raises:
+            SubjectError: it raised on the batch as it is. NotApplicable: it raised on altered inputs.
+        """
+        seed_everything(self.seed)
+        try:
+            return trials.forward(model, self.xb if xb is None else xb, training)
+        except Exception as e:
+            if xb is None:
+                raise SubjectError("the forward pass", e) from e
+            raise NotApplicable(f"the forward pass raised {type(e).__name__} on altered inputs: {e}") from e
+
+    @cached_property
+    def output(self) -> Any:
+        """The model's output on the fixed batch in evaluation mode, before any step."""
+        return self.forward(self.twin().model)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """Best constant and floor of the fixed batch under the subject's own loss."""
+        copy = self.twin()
+        try:
+            return trials.measure_scale(copy, [self.batch])
+        except (NotApplicable, DiagnoseError):
+            raise
+        except Exception as e:
+            raise SubjectError("the loss", e) from e
+
+    def trial(
+        self,
+        change: Change | None = None,
+        batches: list[Any] | None = None,
+        steps: int = trials.STEPS,
+        scale: Scale | None = None,
+        **kwargs: Any,
+    ) -> Trial:
+        """One trial, on the fixed batch unless told otherwise, within the budget."""
+        return trials.run_trial(
+            self.learn,
+            [self.batch] if batches is None else batches,
+            scale=scale,
+            change=change,
+            steps=steps,
+            seed=self.seed,
+            deadline=self.deadline,
+            **kwargs,
+        )
+
+    @cached_property
+    def baseline(self) -> Trial:
+        """The subject as it is, on the fixed batch: the one half that all paired trials share."""
+        return self.trial(scale=self.scale)
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """Gradient of the first loss on the fixed batch with respect to every parameter, in training mode."""
+        copy = self.twin()
+        return self.gradients_of(copy)
+
+    def gradients_of(self, copy: Learner) -> Gradients:
+        """Gradients of a copy on the fixed batch, in training mode, from the random streams at the seed."""
+        copy.model.train()
+        copy.model.zero_grad(set_to_none=True)
+        seed_everything(self.seed)
+        try:
+            loss = self.loss_of(copy, copy.model(*self.xb))
+            if loss.requires_grad:
+                loss.backward()
+        except Exception as e:
+            raise SubjectError("the forward and backward pass", e) from e
+        grads = {n: p.grad for n, p in copy.model.named_parameters() if p.requires_grad}
+        return Gradients(float(loss.detach()), loss.requires_grad, grads)
+
+    def loss_of(self, copy: Learner, output: Any) -> Tensor:
+        """The subject's own loss of an output against the fixed batch's targets, as one number."""
+        if not len(self.yb):
+            raise NotApplicable("the batch has no target: fastai computes no loss without one")
+        copy.training = True
+        return copy.loss_func(output, *self.yb).float().mean()
+
+    @property
+    def time_left(self) -> float:
+        """Seconds of the budget that are left; infinite without a budget."""
+        return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+
+@contextmanager
+def _no_workers(loader: Any) -> Iterator[None]:
+    fake = getattr(loader, "fake_l", None)
+    if fake is None:
+        yield
+        return
+    with fake.no_multiproc():
+        yield
+
+
+def few_rows(batch: Any, rows: int) -> Any:
+    """Up to `rows` rows of a batch, with more than one label among them if the batch has more than one.
+
+    A batch whose tensors do not agree on their first dimension is kept whole.
+    """
+    parts = tensors(batch)
+    sizes = {t.shape[0] for t in parts if t.ndim} | ({0} if any(not t.ndim for t in parts) else set())
+    if len(sizes) != 1 or (n := sizes.pop()) <= rows:
+        return batch
+    chosen = torch.arange(rows)
+    last = parts[-1]
+    if _all_alike(last[:rows]) and not _all_alike(last):
+        chosen = torch.linspace(0, n - 1, rows).round().long()
+    return replaced(batch, [t[chosen.to(t.device)] for t in parts])
+
+
+def _all_alike(t: Tensor) -> bool:
+    return bool((t == t[:1]).all())

@@ -1,0 +1,407 @@
+"""Trials: short trainings of a copy on given batches, under at most one change, giving a curve.
+
+Every loss gets a scale of its own, with no formula needed: 0 is the best constant (one output vector for all rows,
+optimised under the user's own loss), 1 is the free-output floor (every output optimised by itself). `learned` is where
+on that scale a loss stands.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from fastai.callback.core import Callback, CancelFitException
+from fastai.learner import Learner
+from torch import Tensor, nn
+
+from diagnose.changes import Change
+from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
+from diagnose.isolate import fixed_loaders, seed_everything, twin
+from diagnose.stats import relative_change, replaced, spread, tensors, total_norm
+
+LEARNED = 0.8  # a batch counts as learned from here on: see reports/thresholds.md
+ENOUGH = 0.95  # a trial stops here: more steps would not change what is concluded
+WINDOW = 10  # steps averaged for the loss at the end of a trial
+STEPS = 200  # steps of a full trial
+FEWEST = 50  # no trial stops early before this: running statistics of norm layers need steps to settle
+
+
+class BudgetSpent(Exception):
+    """The time allowed ran out in the middle of a trial."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The two losses between which everything is learned.
+
+    Attributes:
+        best_constant: loss of the best output that is the same for every row.
+        floor: loss of the best outputs whatsoever; −inf if the loss has no lower bound.
+        confined: "softmax" or "sigmoid" if the model's last operation confines its outputs so, else "".
+        confined_floor: loss of the best outputs that are confined so; the floor if nothing confines them.
+    """
+
+    best_constant: float
+    floor: float
+    confined: str = ""
+    confined_floor: float = math.nan
+
+    @property
+    def room(self) -> float:
+        """Distance from the best constant to the floor; 0 where the loss cannot tell the two apart."""
+        gap = self.best_constant - self.floor
+        return gap if gap > 1e-4 * max(abs(self.best_constant), 1e-6) else 0.0
+
+    def learned(self, loss: float) -> float:
+        """0 at the best constant, 1 at the floor, negative above; 0 if there is no room; NaN for NaN or no floor."""
+        if math.isnan(loss) or not math.isfinite(self.floor) or math.isnan(self.best_constant):
+            return math.nan
+        if not self.room:
+            return 0.0
+        return (self.best_constant - loss) / self.room if math.isfinite(loss) else -math.inf
+
+
+@dataclass
+class Trial:
+    """What one trial gave.
+
+    Attributes:
+        change: what was different, "" for the subject as it is.
+        steps: optimizer steps made.
+        loss, grad_norm, output_spread: one number a step, in training mode. `grad_norm` is before clipping.
+        update: ‖Δw‖/‖w‖ of all weights together, every tenth step.
+        scale: what the loss was measured against.
+        learned: mean loss of the last steps on that scale.
+        eval_learned: the same batch in evaluation mode after the last step; NaN if several batches were used.
+        moved: ‖Δw‖/‖w‖ of every parameter from the first step to the last.
+        stopped: why it ended: "learned", "not finite" or "steps".
+        learner: the trained copy.
+    """
+
+    change: str
+    scale: Scale
+    loss: list[float] = field(default_factory=list)
+    grad_norm: list[float] = field(default_factory=list)
+    output_spread: list[float] = field(default_factory=list)
+    update: list[float] = field(default_factory=list)
+    steps: int = 0
+    learned: float = math.nan
+    eval_learned: float = math.nan
+    moved: dict[str, float] = field(default_factory=dict)
+    stopped: str = "steps"
+    seconds: float = 0.0
+    learner: Learner | None = None
+
+    @property
+    def is_learned(self) -> bool:
+        """True if the batch was learned; NaN never is."""
+        return self.learned >= LEARNED
+
+
+class _GradientsOfTrial(Callback):
+    "Reads gradients where they are true: after mixed precision has unscaled them, before clipping."
+
+    order = 10.5
+
+    def __init__(self, trial: Trial):
+        self.trial, self.before = trial, None
+
+    def before_step(self):
+        weights = list(self.learn.model.parameters())
+        self.trial.grad_norm.append(total_norm([p.grad for p in weights if p.grad is not None]))
+        if self.trial.steps % WINDOW == 0:
+            self.before = [p.detach().clone() for p in weights]
+
+    def after_step(self):
+        if self.before is not None:
+            after = [p.detach() for p in self.learn.model.parameters()]
+            gap = total_norm([a - b for a, b in zip(after, self.before)])
+            self.trial.update.append(gap / max(total_norm(self.before), 1e-12))
+            self.before = None
+        self.trial.steps += 1
+
+
+class _CurveOfTrial(Callback):
+    order = 12
+
+    def __init__(self, trial: Trial, deadline: float | None, stop_at: float):
+        self.trial, self.deadline, self.stop_at = trial, deadline, stop_at
+
+    def after_loss(self):
+        self.trial.loss.append(float(self.learn.loss.detach().float().mean()))
+        self.trial.output_spread.append(spread(self.learn.pred))
+
+    def after_batch(self):
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise BudgetSpent
+        trial = self.trial
+        if trial.loss and not math.isfinite(trial.loss[-1]):
+            trial.stopped = "not finite"
+            raise CancelFitException
+        if len(trial.loss) >= FEWEST and len(trial.loss) % 5 == 0 and _end_of(trial) >= self.stop_at:
+            trial.stopped = "learned"
+            raise CancelFitException
+
+    def before_validate(self):
+        raise CancelFitException  # trials never validate: metrics and trackers of the user's stay out of it
+
+
+def _end_of(trial: Trial) -> float:
+    last = trial.loss[-WINDOW:]
+    return trial.scale.learned(sum(last) / len(last)) if last else math.nan
+
+
+def run_trial(
+    learn: Learner,
+    batches: list[Any],
+    scale: Scale | None = None,
+    change: Change | None = None,
+    steps: int = STEPS,
+    seed: int = 0,
+    deadline: float | None = None,
+    stop_at: float = ENOUGH,
+) -> Trial:
+    """Train a copy of `learn` on `batches`, over and over in the given order, for at most `steps` optimizer steps.
+
+    The learning rate is constant, the optimizer, its hyper-parameters and the callbacks are the subject's own. Random
+    streams start from `seed`, so that two trials differ by their change only.
+
+    Args:
+        batches: as the loader yields them.
+        scale: what the loss is measured against; computed under the changed loss if not given.
+        deadline: `time.monotonic()` after which the trial is broken off.
+        stop_at: stop early once this much is learned.
+
+    Raises:
+        SubjectError: the subject's own code raised, and no change was made to it.
+        NotApplicable: it raised under the change.
+        BudgetSpent: the deadline passed.
+    """
+    started = time.monotonic()
+    data = [batches[i % len(batches)] for i in range(steps)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch would warn of is what the checks report
+        student = twin(learn, data)
+        name = change.name if change else ""
+        seed_everything(seed)
+        try:
+            if change:
+                change.apply(student)
+            scale = measure_scale(student, batches) if scale is None else scale
+            trial = Trial(name, scale, learner=student)
+            start = [(n, p, p.detach().clone()) for n, p in student.model.named_parameters()]
+            seed_everything(seed)
+            student.fit(1, cbs=[_GradientsOfTrial(trial), _CurveOfTrial(trial, deadline, stop_at)])
+        except (BudgetSpent, NotApplicable, DiagnoseError, KeyboardInterrupt):
+            raise
+        except Exception as e:
+            if change:
+                raise NotApplicable(f"under the change '{name}' the subject raised {type(e).__name__}: {e}") from e
+            raise SubjectError("training on one batch", e) from e
+        trial.learned = math.nan if trial.stopped == "not finite" else _end_of(trial)
+        trial.moved = {n: relative_change(before, p) for n, p, before in start}
+        if len({id(b) for b in batches}) == 1:
+            trial.eval_learned = scale.learned(batch_loss(student, batches[0], training=False))
+    trial.seconds = time.monotonic() - started
+    return trial
+
+
+class _Captured(Callback):
+    "Stops a fit at the first batch, once every other callback has prepared it."
+
+    order = 1000
+
+    def before_batch(self):
+        self.found = self.learn.xb, self.learn.yb
+        raise CancelFitException
+
+
+def prepared(student: Learner, batch: Any) -> tuple[tuple, tuple]:
+    """Inputs and targets as they reach the model: after the loader, the device transfer and every callback."""
+    capture = _Captured()
+    seen = student.dls
+    student.dls = fixed_loaders(student, [batch])
+    try:
+        student.fit(1, cbs=capture)
+    finally:
+        student.dls = seen
+    return capture.found
+
+
+def batch_loss(student: Learner, batch: Any, training: bool) -> float:
+    """Loss of one batch without a step, in training or in evaluation mode. `student` is a twin."""
+    xb, yb = prepared(student, batch)
+    student.model.train(training)
+    student.training = training
+    with torch.no_grad():
+        return float(student.loss_func(student.model(*xb), *yb).detach().float().mean())
+
+
+def measure_scale(student: Learner, batches: list[Any]) -> Scale:
+    """Best constant and free-output floor over different batches, under the loss of the student and with its targets.
+
+    Outputs that a last softmax or sigmoid confines to [0, 1] stay confined if the loss refuses others or has no lower
+    bound for them: it expects probabilities then.
+
+    Raises:
+        NotApplicable: the batches carry no target, or the model's output holds no floating-point tensor.
+    """
+    unique = list({id(b): b for b in batches}.values())[:8]
+    scales = []
+    for batch in unique:
+        xb, yb = prepared(student, batch)
+        if not len(yb):
+            raise NotApplicable("the batch has no target: fastai computes no loss without one")
+        was = student.model.training
+        student.model.eval()
+        with torch.enable_grad():
+            output = student.model(*xb)
+        student.model.train(was)
+        student.training = True  # MixUp and the like act on the loss only while training
+        scales.append(_scale_of_batch(student.loss_func, output, yb))
+    n = len(scales)
+    return Scale(
+        sum(s.best_constant for s in scales) / n,
+        sum(s.floor for s in scales) / n,
+        scales[0].confined,
+        sum(s.confined_floor for s in scales) / n,
+    )
+
+
+def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple) -> Scale:
+    kind = confined_by(output)
+    start = replaced(output, [t.detach() for t in tensors(output)])
+
+    def loss_of(out: Any) -> Tensor:
+        return loss_func(out, *yb)
+
+    if not kind:
+        free = scale_of(loss_of, start)
+        return Scale(free.best_constant, free.floor, "", free.floor)
+    squash = torch.sigmoid if kind == "sigmoid" else partial(torch.softmax, dim=1)
+    within = scale_of(lambda z: loss_of(squash(z)), torch.zeros_like(start))
+    if _takes_any_number(loss_func, start, yb):
+        free = scale_of(loss_of, start)
+        if math.isfinite(free.floor):
+            return Scale(free.best_constant, free.floor, kind, within.floor)
+    return Scale(within.best_constant, within.floor, kind, within.floor)
+
+
+def confined_by(output: Any) -> str:
+    """What confines an output that still has its graph: "softmax", "sigmoid" or "".
+
+    Rows that are non-negative and sum to 1 along dimension 1 are a softmax. Values in [0, 1] are a sigmoid only if
+    that is the last operation: numbers may happen to lie there.
+    """
+    if not isinstance(output, Tensor) or output.ndim < 1 or not output.is_floating_point() or not output.numel():
+        return ""
+    out = output.detach().float()
+    if not bool(torch.isfinite(out).all()) or float(out.min()) < 0 or float(out.max()) > 1:
+        return ""
+    if out.ndim > 1 and out.shape[1] > 1 and bool(((out.sum(1) - 1).abs() < 1e-3).all()):
+        return "softmax"
+    node = output.grad_fn
+    while node is not None and any(w in type(node).__name__ for w in _RESHAPES) and node.next_functions:
+        node = node.next_functions[0][0]
+    return "sigmoid" if node is not None and "Sigmoid" in type(node).__name__ else ""
+
+
+_RESHAPES = ("View", "Squeeze", "Unsqueeze", "Reshape", "Clone", "Select", "Slice", "Transpose", "Permute", "Alias")
+
+
+def _takes_any_number(loss_func: Callable, out: Tensor, yb: tuple) -> bool:
+    """Whether a loss gives a finite number for outputs outside [0, 1]. Asked on the CPU: on CUDA a refusal is an
+    assertion on the device, after which nothing works any more."""
+    loss_func = copy_to_cpu(loss_func)
+    try:
+        with torch.no_grad():
+            answers = [
+                loss_func(out.cpu() + shift, *(y.cpu() if isinstance(y, Tensor) else y for y in yb))
+                for shift in (-2, 2)
+            ]
+    except (RuntimeError, ValueError):
+        return False
+    return all(bool(torch.isfinite(a).all()) for a in answers)
+
+
+def copy_to_cpu(loss_func: Callable) -> Callable:
+    """A loss that can be called with tensors on the CPU."""
+    return copy.deepcopy(loss_func).cpu() if isinstance(loss_func, nn.Module) else loss_func
+
+
+def scale_of(loss_of: Callable[[Any], Tensor], output: Any) -> Scale:
+    """The scale of a loss for outputs of the shape of `output`, by optimising outputs instead of weights.
+
+    Both optimisations are L-BFGS with a strong-Wolfe line search (Nocedal & Wright 2006, ch. 7), started from zero and
+    from the given outputs; the least loss ever seen counts.
+
+    Raises:
+        NotApplicable: there is no floating-point output to optimise.
+    """
+    parts = tensors(output)
+    free = [i for i, t in enumerate(parts) if t.is_floating_point() and t.ndim > 0]
+    if not free:
+        raise NotApplicable("the model's output holds no floating-point tensor")
+
+    def rebuilt(values: list[Tensor]) -> Any:
+        new = list(parts)
+        for i, v in zip(free, values):
+            new[i] = v.to(parts[i].dtype)
+        return replaced(output, new)
+
+    def loss_of_constant(values: list[Tensor]) -> Tensor:
+        return loss_of(rebuilt([v.expand(parts[i].shape) for i, v in zip(free, values)])).float().mean()
+
+    def loss_of_free(values: list[Tensor]) -> Tensor:
+        return loss_of(rebuilt(values)).float().mean()
+
+    finite = [torch.nan_to_num(parts[i].detach().float(), nan=0.0, posinf=0.0, neginf=0.0) for i in free]
+    means = [t.mean(0, keepdim=True) for t in finite]
+    best = min(_least(loss_of_constant, [torch.zeros_like(m) for m in means]), _least(loss_of_constant, means))
+    wide = [m.expand_as(t).contiguous() for m, t in zip(means, finite)]
+    floor = min(_least(loss_of_free, [torch.zeros_like(t) for t in finite]), _least(loss_of_free, wide), best)
+    return Scale(best, floor, "", floor)
+
+
+def _least(loss_of: Callable[[list[Tensor]], Tensor], start: list[Tensor], rounds: int = 60) -> float:
+    "Least loss seen while minimising; −inf if it falls without end, NaN if it never was a number."
+    values = [t.clone().requires_grad_(True) for t in start]
+    seen: list[float] = []
+    optimizer = torch.optim.LBFGS(values, lr=1.0, max_iter=rounds, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_of(values)
+        if loss.requires_grad:
+            loss.backward()
+        if math.isfinite(number := float(loss.detach())):
+            seen.append(number)
+        return loss.detach()
+
+    with torch.enable_grad():
+        first = closure()
+        if any(v.grad is not None for v in values) and torch.isfinite(first):
+            for _ in range(2):  # a restart forgets curvature that saturation has spoilt
+                optimizer.step(closure)
+    if not seen:
+        return math.nan
+    return -math.inf if min(seen) < -1e4 * max(abs(seen[0]), 1.0) else min(seen)
+
+
+def forward(model: nn.Module, xb: tuple, training: bool = False) -> Any:
+    """One forward pass without a gradient, in the given mode; the modes of all modules end as they were."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.train(training)
+    try:
+        with torch.no_grad():
+            return model(*xb)
+    finally:
+        for m, mode in modes:
+            m.training = mode
