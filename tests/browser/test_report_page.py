@@ -139,6 +139,15 @@ def test_pictures_are_decoded(opened):
     assert sizes == [64] * 24
 
 
+@pytest.mark.parametrize("width", [380, 1440])
+def test_bars_are_as_long_as_what_they_show(opened, samples, width):
+    bars = opened("passing", width).locator(".times .bar")
+    full = [b.locator(".track").bounding_box()["width"] for b in bars.all()]
+    fill = [b.locator(".fill").bounding_box()["width"] for b in bars.all()]
+    times = sorted((c.seconds for c in samples.passing().checks), reverse=True)
+    assert [f / w for f, w in zip(fill, full)] == pytest.approx([t / times[0] for t in times], abs=0.01)
+
+
 def test_a_large_report_opens_in_three_seconds(opened):
     timing = opened("huge").evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
     assert timing < 3000

@@ -105,7 +105,7 @@ def ladder_check(configured: float = 3e-3, status: str = "pass") -> CheckResult:
         status=status,
         summary="The best rung of six is 0.003, which learned 0.97; not finite from 3 on.",
         seconds=14.2,
-        evidence=[Evidence(name="configured", value=configured, unit="learning rate")]
+        evidence=[Evidence(name="configured rate", value=f"{configured:.0e}")]
         + [
             Evidence(
                 name="learned", value=v, unit="share", where=f"lr={r:.0e}", expected=">= 0.8 at the configured rate"
@@ -339,15 +339,12 @@ def empty() -> Diagnosis:
 
 def hostile() -> Diagnosis:
     text = " ".join(HOSTILE)
-    curves = [math.nan, math.inf, -math.inf, 1e308, -1e308, 0.0]
-    side = Side(
-        summary=text,
-        learned=math.nan,
-        loss=curves,
-        best_constant=math.inf,
-        floor=-math.inf,
-        numbers=dict.fromkeys(HOSTILE, text),
+    by_name = dict.fromkeys(HOSTILE, text)
+    curve = [math.nan, math.inf, -math.inf, 1e308, -1e308, 0.0]
+    before = Side(
+        summary=text, learned=math.nan, loss=curve, best_constant=math.inf, floor=-math.inf, numbers=dict(by_name)
     )
+    after = before.model_copy(update={"loss": [math.nan] * 3, "floor": None})
     cause = CauseResult(
         id=SCRIPT,
         score=1.0,
@@ -355,52 +352,32 @@ def hostile() -> Diagnosis:
         where=HOSTILE * 5,
         summary=text,
         fix=Fix(text=text, code="\n".join(HOSTILE)),
-        proof=Proof(
-            change=text,
-            kind="trial",
-            before=side,
-            after=side.model_copy(update={"loss": [math.nan] * 3, "floor": None}),
-        ),
+        proof=Proof(change=text, kind="trial", before=before, after=after),
     )
-    evidence = [Evidence(name=h, value=h, unit=h, where=h, expected=h) for h in HOSTILE]
-    evidence += [Evidence(name=h, value=[math.nan, math.inf, 1.0, -math.inf], unit="loss") for h in HOSTILE]
-    evidence += [
-        Evidence(name="learned", value=v, where=f"lr={r}")
-        for r, v in [("1e-3", math.nan), ("1", math.inf), (SCRIPT, 1.0), ("inf", 1.0)]
-    ]
-    evidence += [
+    others = [cause.model_copy(update={"id": h, "proven": False, "refuted": i % 2 == 0}) for i, h in enumerate(HOSTILE)]
+    evidence = [
+        *(Evidence(name=h, value=h, unit=h, where=h, expected=h) for h in HOSTILE),
+        *(Evidence(name=h, value=[math.nan, math.inf, 1.0, -math.inf] * 2, unit="loss") for h in HOSTILE),
+        *(Evidence(name="learned", value=math.inf, where=f"lr={r}") for r in ("1e-3", "1", SCRIPT, "inf", "nan", "0")),
         Evidence(name="mixed", value=[True, "<b>", 2, math.nan]),
+        Evidence(name="many", value=HOSTILE),
         Evidence(name="none", value=None),
         Evidence(name="", value=[]),
     ]
-    files = {"1.png": png(1, 1), f"{SCRIPT}.png": png(2, 1), "no.png": b"<html>not a picture</html>"}
+    pictures = ("", "1.png", f"{SCRIPT}.png", "no.png", "gone.png")
     made = Diagnosis(
         tool=Tool(name=SCRIPT, version=SCRIPT),
         subject=SubjectInfo(
-            name=text,
-            source=text,
-            fingerprint=text,
-            task=text,
-            settings=dict.fromkeys(HOSTILE, text),
-            batch=text,
-            model=text,
-            loss=text,
-            optimizer=text,
+            name=text, source=text, fingerprint=text, task=text, settings=by_name, batch=text, model=text, loss=text
         ),
-        environment=dict.fromkeys(HOSTILE, text) | {"nan": math.nan, "list": HOSTILE},
+        environment=by_name | {"nan": math.nan, "list": HOSTILE},
         seed=-(2**63),
         verdict="fail",
         summary=text,
         partial=True,
         seconds=math.inf,
         budget=math.nan,
-        causes=[
-            cause,
-            *(
-                cause.model_copy(update={"id": h, "proven": False, "refuted": i % 2 == 0})
-                for i, h in enumerate(HOSTILE)
-            ),
-        ],
+        causes=[cause, *others],
         checks=[
             CheckResult(id=h, status=s, summary=text, seconds=math.nan, evidence=evidence)
             for h, s in zip(HOSTILE, ["pass", "warn", "fail", "skip"] * 3)
@@ -408,18 +385,13 @@ def hostile() -> Diagnosis:
         unchecked=[Unchecked(id=h, reason=text) for h in HOSTILE],
         samples=[
             Sample(
-                inputs=[
-                    SampleInput(title=h, file=f, text=h) for f in ("", "1.png", f"{SCRIPT}.png", "no.png", "gone.png")
-                ],
-                target=h,
-                prediction=h,
-                loss=math.nan,
+                inputs=[SampleInput(title=h, file=f, text=h) for f in pictures], target=h, prediction=h, loss=math.nan
             )
             for h in HOSTILE
         ],
         gauges=SCRIPT,
     )
-    made.files.update(files)
+    made.files.update({"1.png": png(1, 1), f"{SCRIPT}.png": png(2, 1), "no.png": b"<html>not a picture</html>"})
     return made
 
 

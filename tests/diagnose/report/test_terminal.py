@@ -107,6 +107,8 @@ def test_numbers(value, said):
 def test_values_and_durations():
     assert words.value([True, 1, 0.5, "x", float("inf")]) == "yes, 1, 0.5, x, inf"
     assert words.value(None) == "–"
+    assert words.value([]) == "none"
+    assert words.learned(float("nan")) == "–"
     assert [words.seconds(s) for s in (0.04, 9.74, 60, 125.2, float("nan"))] == [
         "0.0 s",
         "9.7 s",
