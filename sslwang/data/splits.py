@@ -57,9 +57,12 @@ class Side:
                 break
         return tile[:, ::-1] if rng.random() < 0.5 else tile
 
-    def tiles(self, rng: np.random.Generator, size: int, count: int, distinct: bool = False) -> np.ndarray:
-        """Tiles of images drawn at random, of different images if `distinct`: (count, size, size, 3) uint8."""
-        chosen = rng.choice(len(self.images), count, replace=not distinct)
+    def tiles(self, rng: np.random.Generator, size: int, count: int, distinct: bool = True) -> np.ndarray:
+        """Tiles of images drawn at random, (count, size, size, 3); `distinct` repeats none before all are used."""
+        total = len(self.images)
+        step = min(total, count) if distinct else 1
+        draws = [rng.choice(total, min(step, count - k), replace=False) for k in range(0, count, step)]
+        chosen = np.concatenate(draws)
         return np.stack([self.tile(rng, size, int(i)) for i in chosen])
 
 

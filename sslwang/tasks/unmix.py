@@ -40,7 +40,6 @@ from fastai.optimizer import Optimizer
 from pydantic import Field, model_validator
 from torch import nn
 
-from diagnose.errors import DiagnoseError
 from diagnose.task import Settings, Task
 from sslwang.data.loaders import Items, dataloaders
 from sslwang.data.splits import Side, sides
@@ -75,11 +74,15 @@ class HeadSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Where the images come from. `source` is photos, imagewang or a folder; `shift` is in px at `size`."""
+    """Where the images come from.
+
+    `source` is photos, imagewang or a folder of images; `distinct` takes the sources of a row from different images, as
+    far as there are enough; `shift` is how far a source may move against the mixture, in px at `size`.
+    """
 
     source: str = "photos"
     split: Literal["region", "photo"] = "region"
-    distinct: bool = False
+    distinct: bool = True
     shift: int = Field(8, ge=0, le=64)
     workers: int = Field(0, ge=0, le=64)
 
@@ -141,15 +144,10 @@ class UnmixItems(Items):
         side: the images and the part of them that may be shown.
         count, seed, split: see `Items`.
         settings: of the task.
-
-    Raises:
-        DiagnoseError: `data.distinct` with fewer images than sources.
     """
 
     def __init__(self, side: Side, count: int, seed: int, split: str, settings: UnmixSettings):
         super().__init__(count, seed, split)
-        if settings.data.distinct and settings.n > len(side.images):
-            raise DiagnoseError(f"data.distinct needs {settings.n} images, the {split} split has {len(side.images)}")
         self.side, self.settings = side, settings
 
     def draw(self, rng: np.random.Generator) -> tuple:
