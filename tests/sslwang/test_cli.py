@@ -1,0 +1,93 @@
+"""The command `sslwang`."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from sslwang import cli
+
+SMALL = [f"--set={s}" for s in ("bs=4", "valid_items=8", "size=16", "data.shift=2")]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "console", cli.Console(width=200))
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["sslwang", *args])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return call
+
+
+def test_the_command_starts_without_torch():
+    code = "import sys, sslwang.cli; sys.exit('torch' in sys.modules or 'fastai' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_tasks_lists_one_a_line(run):
+    code, out, _ = run("tasks")
+    assert code == 0
+    assert "unmix  Unmix: which of the sources were mixed" in out
+
+
+@pytest.mark.parametrize("target", ["classification", "regression"])
+def test_show_draws_a_batch(run, tmp_path, target):
+    code, out, _ = run("show", "unmix", *SMALL, f"--set=target={target}", "--rows=2", "--out=pictures/batch.png")
+    assert code == 0
+    assert "wrote pictures/batch.png" in out
+    with Image.open(tmp_path / "pictures" / "batch.png") as picture:
+        assert picture.width > picture.height > 100
+
+
+def test_learn_trains_every_seed_and_judges_every_split(run, tmp_path):
+    code, out, _ = run("learn", "--task=unmix", *SMALL, "--steps=3", "--seeds=0,1", "--out=results/unmix.md")
+    assert code == 0
+    assert "best constant: loss 0.6365, exact pair 0.3333" in out
+    page = (tmp_path / "results" / "unmix.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
+    assert [c.strip() for c in rows[0]] == ["seed", "held out", "loss", "exact pair", "per label", "seconds"]
+    assert [(r[0].strip(), r[1].strip()) for r in rows[2:]] == [
+        ("0", "region"),
+        ("0", "photo"),
+        ("1", "region"),
+        ("1", "photo"),
+    ]
+    assert "    sslwang learn --task=unmix" in page
+    assert "cores" in page
+
+
+def test_learn_from_a_folder_judges_by_file(run, tmp_path):
+    for i in range(6):
+        Image.effect_noise((70, 80), 90).save(tmp_path / f"{i}.png")
+    code, out, _ = run("learn", "--task=unmix", *SMALL, "--steps=2", f"--set=data.source={tmp_path}")
+    assert code == 0
+    assert "file" in out
+    assert "region" not in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["show", "unmx"], "no task named unmx; known: unmix"),
+        (["show", "unmix", "--set", "n"], "--set n: write NAME=VALUE"),
+        (["show", "unmix", "--set", "m=3"], "--set m=3: no such setting"),
+        (["show", "unmix", "--set", "n=2"], "n=2 classification is degenerate"),
+        (["show", "unmix", "--set", "data.source=/no/such/folder"], "/no/such/folder: no such folder"),
+        (["show", "unmix", "--set", "items=3"], "3 training items are fewer than one batch of 48"),
+        (["show", "unmix", "--set", "bs=2", "--out", "x.nonsense"], "x.nonsense: cannot be written"),
+        (["learn", "--task", "unmix", "--seeds", "one"], "--seeds one: write whole numbers"),
+    ],
+)
+def test_a_wrong_request_is_one_clear_line_and_exit_code_2(run, args, message):
+    code, _, err = run(*args)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
