@@ -38,6 +38,8 @@ def test_nothing_is_wider_than_the_window(opened, name, width):
     for _ in ("closed", "open"):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(TOO_WIDE) == []
+        inner = page.locator("main").evaluate("m => m.clientWidth - 2 * parseFloat(getComputedStyle(m).paddingLeft)")
+        assert all(s.bounding_box()["width"] <= inner + 1 for s in page.locator("section > *").all())
         page.evaluate(OPEN_ALL)
 
 

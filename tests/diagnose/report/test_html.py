@@ -138,7 +138,7 @@ def test_failing_page_answers_what_why_how_sure_and_what_to_do(samples):
         "ruled out loss-double-activation",
         "the budget of 60 s was used up",
         "git commit a9356db, with uncommitted changes",
-        "gradient norm 0.0021 loss / weight encoder.0.weight > 0",
+        "gradient norm encoder.0.weight 0.0021 loss / weight > 0",
     ):
         assert said in text, said
 
