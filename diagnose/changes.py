@@ -44,8 +44,8 @@ def scaled_rate(rate: float | slice, factor: float) -> float | slice:
 def rate_text(rate: float | slice) -> str:
     """A learning rate as people write it."""
     if isinstance(rate, slice):
-        return f"slice({'' if rate.start is None else f'{rate.start:.0e}, '}{rate.stop:.0e})"
-    return f"{rate:.0e}" if rate else "0"
+        return f"slice({'' if rate.start is None else f'{rate.start:.3g}, '}{rate.stop:.3g})"
+    return f"{rate:.3g}"
 
 
 def _build_optimizer(learn: Learner) -> None:

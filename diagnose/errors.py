@@ -19,9 +19,21 @@ class SubjectError(DiagnoseError):
     exit_code = 3
 
     def __init__(self, doing: str, cause: BaseException):
+        cause = unmasked(cause)
         super().__init__(f"{doing}: {type(cause).__name__}: {cause}")
         self.doing = doing
         self.__cause__ = cause
+
+
+def unmasked(error: BaseException) -> BaseException:
+    """The exception that a fastai callback really raised.
+
+    fastai 2.8 reads the first argument of any exception that leaves a callback; one that has none (a bare `assert`)
+    comes out as IndexError, with the original behind it (fastai#4019).
+    """
+    masked = isinstance(error, IndexError) and "tuple index out of range" in str(error)
+    behind = error.__context__
+    return behind if masked and behind is not None and not behind.args else error
 
 
 class NotApplicable(Exception):

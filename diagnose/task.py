@@ -103,7 +103,7 @@ def settings_from(cls: type[Settings], pairs: dict[str, str]) -> Settings:
         first = e.errors()[0]
         name = ".".join(str(p) for p in first["loc"])
         given = f"--set {name}={pairs[name]}" if name in pairs else "settings"
-        raise DiagnoseError(f"{given}: {first['msg']}") from e
+        raise DiagnoseError(f"{given}: {first['msg'].removeprefix('Value error, ')}") from e
 
 
 def flat_settings(settings: Settings) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class _CurveOfTrial(Callback):
 
     def after_batch(self):
         if self.deadline is not None and time.monotonic() > self.deadline:
-            raise BudgetSpent
+            raise BudgetSpent("the budget is spent")  # fastai cannot pass on an exception without a message
         trial = self.trial
         if trial.loss and not math.isfinite(trial.loss[-1]):
             trial.stopped = "not finite"

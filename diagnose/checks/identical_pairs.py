@@ -45,7 +45,10 @@ class IdenticalPairs(Check):
         for mode in ("train", "eval"):
             model.train(mode == "train")
             seed_everything(lab.seed)
-            codes = task.features(model, *inputs).detach().float().flatten(2)
+            try:
+                codes = task.features(model, *inputs).detach().float().flatten(2)
+            except AttributeError as e:
+                raise NotApplicable(f"the model is not of the kind whose features the task knows: {e}") from e
             rows, a, b = twins.T
             size = float(codes.abs().max()) or 1.0
             gap = float((codes[rows, a] - codes[rows, b]).abs().max()) / size

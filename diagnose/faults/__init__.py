@@ -1,1 +1,59 @@
-"""Faults, one a file: each makes a healthy subject ill on purpose."""
+"""Faults, one a file: each makes a healthy subject ill on purpose, for the tests and for `diagnose bench`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from fastai.learner import Learner
+from torch import nn
+
+from diagnose.errors import NotApplicable
+
+
+class Fault:
+    """One way to spoil a Learner.
+
+    Attributes:
+        cause: id of the cause that the diagnosis must name.
+    """
+
+    id: ClassVar[str]
+    doc: ClassVar[str]
+    cause: ClassVar[str]
+
+    def inject(self, learn: Learner) -> None:
+        """Change `learn` in place.
+
+        Raises:
+            NotApplicable: this subject cannot have this fault; the reason is told.
+        """
+        raise NotImplementedError
+
+
+def linears(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """Every linear layer, as (parent, name in the parent, layer), in order of registration."""
+    return [(m, n, c) for m in model.modules() for n, c in m.named_children() if isinstance(c, nn.Linear)]
+
+
+def last_linear(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
+    """The last linear layer, with its parent and its name there.
+
+    Raises:
+        NotApplicable: the model has none.
+    """
+    found = linears(model)
+    if not found:
+        raise NotApplicable("the model has no linear layer")
+    return found[-1]
+
+
+def split_in_two(model: nn.Module) -> tuple[nn.Module, str]:
+    """A part that runs before another part, both with weights: its parent and its name there.
+
+    Raises:
+        NotApplicable: fewer than two children have weights.
+    """
+    with_weights = [n for n, c in model.named_children() if any(True for _ in c.parameters())]
+    if len(with_weights) < 2:
+        raise NotApplicable("the model has no two parts in a row")
+    return model, with_weights[-2]

@@ -1,0 +1,353 @@
+"""The command. Nothing here imports torch before a subject is built: `--help` and `list` answer at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+import warnings
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diagnose.errors import DiagnoseError, SubjectError
+
+app = typer.Typer(
+    name="diagnose",
+    help="Examines a fastai Learner before you spend GPU days on it: can it learn and, if not, why, with proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EXIT_CODES = (
+    "Exit codes: 0 pass or warn · 1 fail, or warn with --strict · 2 usage or input error · "
+    "3 the subject's own code raised · 130 interrupted (the partial report is kept)."
+)
+
+
+class Format(StrEnum):
+    """What is printed on standard output."""
+
+    table = "table"
+    json = "json"
+
+
+class Listing(StrEnum):
+    """What `diagnose list` can show."""
+
+    tasks = "tasks"
+    checks = "checks"
+    causes = "causes"
+    faults = "faults"
+    runs = "runs"
+
+
+@app.command(
+    epilog=f"Examples:  diagnose run --task unmix  ·  diagnose run --task unmix --set lr=30  ·  "
+    f"diagnose run --learner train.py:build --budget 120s  ·  {EXIT_CODES}"
+)
+def run(
+    task: Annotated[str | None, typer.Option(help="A registered task: `diagnose list tasks`.")] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(help="A function that returns a Learner: path/file.py:function or package.module:function."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the task, dotted names allowed."),
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Time allowed for the examination: 60s, 5m, none.")] = "60s",
+    seed: Annotated[int, typer.Option(help="Starts every random stream; same seed, same report.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
+    only: Annotated[str | None, typer.Option(metavar="ID,ID", help="Run only these checks.")] = None,
+    skip: Annotated[str | None, typer.Option(metavar="ID,ID", help="Leave out these checks and causes.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on a warning too.")] = False,
+    format: Annotated[Format, typer.Option(help="What to print on standard output.")] = Format.table,
+) -> None:
+    """Examine a task or a Learner of your own; writes report.json and report.html, and says where."""
+    if (task is None) == (learner is None):
+        raise DiagnoseError("name one subject: --task NAME, or --learner path/file.py:function")
+    if set_ and learner:
+        raise DiagnoseError("--set belongs to --task; a Learner of your own is set up in its function")
+    pairs, seconds = _pairs(set_ or []), _seconds(budget)
+    writable_folder(out)
+    with _display(format, seconds) as (console, progress, say):
+        say("importing torch and fastai")
+        from diagnose import subject as subjects
+        from diagnose.examination import examine
+
+        say("building the Learner")
+        if task:
+            subject = subjects.from_task(task, pairs, seed, device)
+        else:
+            subject = subjects.from_spec(learner, seed, device)
+        progress.start()
+        diagnosis = examine(subject, seed, seconds, _ids(only), _ids(skip), progress)
+        say("writing the report")
+        folder = write_run(diagnosis, out)
+    if format is Format.json:
+        print(diagnosis.to_json())
+    else:
+        from diagnose.report import terminal
+
+        terminal.render(diagnosis, console, folder)
+    raise typer.Exit(exit_code(diagnosis, strict))
+
+
+@app.command("list", epilog="Examples:  diagnose list tasks  ·  diagnose list checks  ·  diagnose list runs")
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.")],
+    out: Annotated[Path, typer.Option()] = Path("reports"),
+):
+    """List tasks, checks, causes, faults or past runs, a line each."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if what is Listing.runs:
+        rows = [(f"{folder.parent.name}/{folder.name}", summary) for folder, summary in past_runs(out)]
+    else:
+        rows = [(e.id, e.title) for e in _entries(what)]
+    if not rows:
+        hint = f" in {out}: `diagnose run` makes one" if what is Listing.runs else ""
+        raise DiagnoseError(f"no {what.value}{hint}")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for id, title in rows:
+        table.add_row(Text(id), Text(title))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command(
+    epilog="Examples:  diagnose explain lr-too-high  ·  diagnose explain overfit-one-batch  ·  diagnose explain unmix"
+)
+def explain(id: Annotated[str, typer.Argument(help="Id of a check, cause, fault or task.")]) -> None:
+    """Tell what a check, cause, fault or task is, where its threshold comes from, and what to do."""
+    import difflib
+
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    known = {
+        e.id: e for what in (Listing.faults, Listing.tasks, Listing.checks, Listing.causes) for e in _entries(what)
+    }
+    if id not in known:
+        near = difflib.get_close_matches(id, known, n=3)
+        hint = (
+            f"did you mean {', '.join(near)}?"
+            if near
+            else "`diagnose list checks` and `diagnose list causes` show them"
+        )
+        raise DiagnoseError(f"nothing is called {id}; {hint}")
+    Console(width=min(Console().width, 110)).print(Markdown(f"# {id}\n\n{known[id].doc}"))
+
+
+@app.command(epilog="Examples:  diagnose view  ·  diagnose view unmix/2026-11-24T09-30-00")
+def view(
+    run: Annotated[
+        str | None, typer.Argument(help="A run as `diagnose list runs` names it; the newest if left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where run folders are.")] = Path("reports"),
+) -> None:
+    """Open the report of a run in the browser."""
+    runs = [folder for folder, _ in past_runs(out)]
+    chosen = runs[:1] if run is None else [f for f in runs if run in (f"{f.parent.name}/{f.name}", f.name, str(f))]
+    if not chosen:
+        raise DiagnoseError(f"no run {run or ''} in {out}: `diagnose list runs` shows them".replace("  ", " "))
+    page = (chosen[0] / "report.html").resolve()
+    print(page)
+    typer.launch(page.as_uri())
+
+
+# ---- runs on disk ------------------------------------------------------------------------------------------------
+
+
+def past_runs(out: Path) -> list[tuple[Path, str]]:
+    """Run folders with a line each, the newest first."""
+    found = []
+    for report in out.glob("*/*/report.json"):
+        try:
+            data = json.loads(report.read_text(encoding="utf-8"))
+            line = f"{data['verdict']:5} {data['summary']}"
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            line = f"unreadable: {type(e).__name__}"
+        found.append((report.parent, line))
+    return sorted(found, key=lambda f: f[0].name, reverse=True)
+
+
+def write_run(diagnosis, out: Path) -> Path:
+    """Write a run folder, `out`/subject/time, whole or not at all."""
+    from diagnose import report
+
+    name = re.sub(r"[^\w.-]+", "-", diagnosis.subject.name).strip(".-") or "subject"
+    stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    folder = out / name / stamp
+    count = 1
+    while folder.exists():
+        count += 1
+        folder = out / name / f"{stamp}.{count}"
+    try:
+        report.write(diagnosis, folder)
+    except OSError as e:
+        raise DiagnoseError(f"--out {out}: cannot write the report ({e.strerror or e}); choose another folder") from e
+    return folder
+
+
+def writable_folder(out: Path) -> None:
+    """Make sure that a folder can be written before any time is spent.
+
+    Raises:
+        DiagnoseError: it cannot.
+    """
+    existing = out
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise DiagnoseError(f"--out {out}: {existing} is a file, not a folder")
+    probe = existing / f".diagnose-{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as e:
+        raise DiagnoseError(f"--out {out}: cannot write there ({e.strerror}); choose another folder") from e
+
+
+def exit_code(diagnosis, strict: bool) -> int:
+    """The exit code of a verdict."""
+    if diagnosis.partial:
+        return 130
+    return int(diagnosis.verdict == "fail" or (strict and diagnosis.verdict == "warn"))
+
+
+# ---- reading the command line --------------------------------------------------------------------------------------
+
+
+def _entries(what: Listing):
+    from diagnose import registry
+
+    return registry.task_entries() if what is Listing.tasks else registry.entries(f"diagnose.{what.value}")
+
+
+def _pairs(items: list[str]) -> dict[str, str]:
+    pairs = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise DiagnoseError(f"--set {item}: write it as NAME=VALUE")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _ids(text: str | None) -> list[str]:
+    return [id.strip() for id in (text or "").split(",") if id.strip()]
+
+
+def _seconds(text: str) -> float | None:
+    if text.strip().lower() == "none":
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h)?\s*", text)
+    if not match or not float(match[1]):
+        raise DiagnoseError(f"--budget {text}: write it as 60s, 5m, 1h or none")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+
+
+# ---- live display ----------------------------------------------------------------------------------------------------
+
+
+def _status_line(result):
+    from rich.text import Text
+
+    mark, style = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"), "skip": ("-", "dim")}[
+        result.status
+    ]
+    return Text.assemble((f"{mark} {result.id}  ", style), result.summary, overflow="ellipsis", no_wrap=True)
+
+
+@contextmanager
+def _display(format: Format, budget: float | None):
+    """A console, a Progress for the examination, and a function that says what is being done."""
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.spinner import Spinner
+    from rich.text import Text
+
+    console = Console(stderr=format is Format.json)
+    state = {"doing": "", "done": [], "start": time.monotonic(), "examining": False}
+
+    def view():
+        used = time.monotonic() - state["start"]
+        clock = f"{used:.0f} of {budget:.0f} s" if state["examining"] and budget else f"{used:.0f} s"
+        spinner = Spinner("dots", Text(f" {state['doing']}  ({clock})", style="bold"))
+        return Group(*map(_status_line, state["done"]), spinner)
+
+    class Display:
+        def start(self):
+            state.update(start=time.monotonic(), examining=True)
+
+        def doing(self, text):
+            state["doing"] = text
+            if not console.is_terminal:
+                return
+            live.update(view())
+
+        def done(self, result):
+            state["done"].append(result)
+            self.doing(state["doing"])
+
+    progress = Display()
+    with Live(
+        get_renderable=view, console=console, transient=True, refresh_per_second=8, redirect_stdout=False
+    ) as live:
+        yield console, progress, progress.doing
+
+
+def main() -> None:
+    """Entry point: errors become one clear line and the right exit code; the user's own errors keep their traceback."""
+    # torch deprecates what fastai and torchvision still use at import: nothing the user can act on
+    warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated", category=FutureWarning)
+    try:
+        app(standalone_mode=False)
+    except SubjectError as e:
+        _complain_of_subject(e)
+        sys.exit(e.exit_code)
+    except DiagnoseError as e:
+        print(f"diagnose: {e}", file=sys.stderr)
+        sys.exit(e.exit_code)
+    except typer.Exit as e:
+        sys.exit(e.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("diagnose: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as e:
+        if hasattr(e, "show") and hasattr(e, "exit_code"):  # click's usage errors
+            e.show()
+            sys.exit(e.exit_code)
+        raise
+
+
+def _complain_of_subject(error: SubjectError) -> None:
+    import traceback
+
+    cause = error.__cause__
+    frames = traceback.extract_tb(cause.__traceback__)
+    own = os.path.dirname(os.path.abspath(__file__))
+    first = next((i for i, f in enumerate(frames) if not os.path.abspath(f.filename).startswith(own)), 0)
+    print("Traceback (most recent call last):", file=sys.stderr)
+    for line in traceback.format_list(frames[first:]) + traceback.format_exception_only(cause):
+        print(line, end="", file=sys.stderr)
+    print(f"diagnose: the subject's own code raised while {error.doing}: {type(cause).__name__}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

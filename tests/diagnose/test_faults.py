@@ -1,0 +1,47 @@
+"""Every fault is named: the injected cause stands first, and is proven."""
+
+import pytest
+from learners import digits
+
+from diagnose import registry
+from diagnose.examination import examine
+from diagnose.faults import Fault
+from diagnose.subject import from_learner, from_task
+
+FAULTS = registry.load_all("diagnose.faults", Fault)
+
+
+def is_named(subject, fault, seed):
+    fault.inject(subject.learner)
+    diagnosis = examine(subject, seed=seed, budget=None)
+    assert diagnosis.causes, diagnosis.summary
+    first = diagnosis.causes[0]
+    assert (first.id, first.proven) == (fault.cause, True), [(c.id, c.proven, c.summary) for c in diagnosis.causes]
+    assert diagnosis.verdict == "fail"
+    assert first.score >= 0.9
+    assert fault.cause in diagnosis.summary
+    assert first.fix.text
+    assert first.proof
+    if first.proof.kind == "trial":
+        assert not first.proof.before.learned >= 0.8
+        assert first.proof.after.learned >= 0.8
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("id", FAULTS)
+def test_fault_in_a_digits_classifier_is_named_first_and_proven(id, seed):
+    is_named(from_learner(digits(seed)), FAULTS[id], seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["classification", "regression"])
+@pytest.mark.parametrize("id", FAULTS)
+def test_fault_in_unmix_is_named_first_and_proven(id, target):
+    if (id, target) == ("activation-twice", "regression"):
+        pytest.skip("the soft cross-entropy of the regression has a name of its own")
+    is_named(from_task("unmix", {"target": target}, seed=0, device="cpu"), FAULTS[id], 0)
+
+
+def test_every_fault_names_a_cause_that_exists():
+    causes = {e.id for e in registry.entries("diagnose.causes")}
+    assert {f.cause for f in FAULTS.values()} <= causes
