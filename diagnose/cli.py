@@ -71,6 +71,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
     only: Annotated[str | None, typer.Option(metavar="ID,ID", help="Run only these checks.")] = None,
     skip: Annotated[str | None, typer.Option(metavar="ID,ID", help="Leave out these checks and causes.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Run the extra checks too; give them a budget.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on a warning too.")] = False,
     format: Annotated[Format, typer.Option(help="What to print on standard output.")] = Format.table,
 ) -> None:
@@ -92,7 +93,7 @@ def run(
         else:
             subject = subjects.from_spec(learner, seed, device)
         progress.start()
-        diagnosis = examine(subject, seed, seconds, _ids(only), _ids(skip), progress)
+        diagnosis = examine(subject, seed, seconds, _ids(only), _ids(skip), all_, progress)
         say("writing the report")
         folder = write_run(diagnosis, out)
     if format is Format.json:

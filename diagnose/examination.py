@@ -54,6 +54,7 @@ def examine(
     budget: float | None = 60.0,
     only: Iterable[str] = (),
     skip: Iterable[str] = (),
+    everything: bool = False,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Examine a subject, which is afterwards bit for bit what it was.
@@ -62,6 +63,7 @@ def examine(
         seed: starts every random stream of every measurement: same seed, same report, timings aside.
         budget: seconds allowed; None for no bound. What does not fit is listed as not checked.
         only: ids of checks to run, all if empty. skip: ids of checks and causes to leave out.
+        everything: run the extra checks too, which else run only when something failed and no cause is proven.
 
     Returns:
         The diagnosis; `partial` if it was interrupted (Ctrl-C).
@@ -70,17 +72,17 @@ def examine(
         DiagnoseError: an unknown id, or a subject that cannot be examined (no batch, a model that cannot be copied).
         SubjectError: the subject's own code raised.
     """
-    return _Examination(subject, seed, budget, set(only), set(skip), progress or Progress()).run()
+    return _Examination(subject, seed, budget, set(only), set(skip), everything, progress or Progress()).run()
 
 
 class _Examination:
-    def __init__(self, subject, seed, budget, only, skip, progress):
+    def __init__(self, subject, seed, budget, only, skip, everything, progress):
         self.subject, self.seed, self.budget, self.progress = subject, seed, budget, progress
         self.checks: dict[str, Check] = registry.load_all("diagnose.checks", Check)
         self.causes: dict[str, Cause] = registry.load_all("diagnose.causes", Cause)
         for id in sorted((only - self.checks.keys()) | (skip - self.checks.keys() - self.causes.keys())):
             raise DiagnoseError(f"no check {id}; `diagnose list checks` shows them")
-        self.only, self.skip = only, skip
+        self.only, self.skip, self.everything = only, skip, everything
         self.state = _State()
 
     def run(self) -> Diagnosis:
@@ -129,6 +131,14 @@ class _Examination:
                 self._run_checks([check])
                 if check.id == LADDER and not self._learned():
                     self._settle("trial")
+        rest = [c for c in every if c not in plan]
+        if any(c.status == "fail" for c in self.state.checks) and not self._proven():
+            self._run_checks(rest)
+            self._settle("trial")
+        else:
+            for check in rest:
+                if self._wanted(check.id):
+                    self._leave_out(check.id, "an extra: `--all` or `--only` runs it")
 
     def _wanted(self, id: str) -> bool:
         return id not in self.skip and (not self.only or id in self.only)

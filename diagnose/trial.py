@@ -7,6 +7,7 @@ on that scale a loss stands.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -44,7 +45,7 @@ class Scale:
     Attributes:
         best_constant: loss of the best output that is the same for every row.
         floor: loss of the best outputs whatsoever; −inf if the loss has no lower bound.
-        confined: "softmax" or "sigmoid" if the model's last operation confines its outputs so, else "".
+        confined: "softmax", "log_softmax" or "sigmoid" if the model's last operation confines its outputs so, else "".
         confined_floor: loss of the best outputs that are confined so; the floor if nothing confines them.
     """
 
@@ -285,7 +286,7 @@ def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple) -> Scale:
     if not kind:
         free = scale_of(loss_of, start)
         return Scale(free.best_constant, free.floor, "", free.floor)
-    squash = torch.sigmoid if kind == "sigmoid" else partial(torch.softmax, dim=1)
+    squash = torch.sigmoid if kind == "sigmoid" else partial(getattr(torch, kind), dim=1)
     within = scale_of(lambda z: loss_of(squash(z)), torch.zeros_like(start))
     if _takes_any_number(loss_func, start, yb):
         free = scale_of(loss_of, start)
@@ -295,17 +296,22 @@ def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple) -> Scale:
 
 
 def confined_by(output: Any) -> str:
-    """What confines an output that still has its graph: "softmax", "sigmoid" or "".
+    """What confines an output that still has its graph: "softmax", "log_softmax", "sigmoid" or "".
 
-    Rows that are non-negative and sum to 1 along dimension 1 are a softmax. Values in [0, 1] are a sigmoid only if
+    Rows that are non-negative and sum to 1 along dimension 1 are a softmax, or its logarithm. Values in [0, 1] are a sigmoid only if
     that is the last operation: numbers may happen to lie there.
     """
     if not isinstance(output, Tensor) or output.ndim < 1 or not output.is_floating_point() or not output.numel():
         return ""
     out = output.detach().float()
-    if not bool(torch.isfinite(out).all()) or float(out.min()) < 0 or float(out.max()) > 1:
+    if not bool(torch.isfinite(out).all()) or float(out.max()) > 1:
         return ""
-    if out.ndim > 1 and out.shape[1] > 1 and bool(((out.sum(1) - 1).abs() < 1e-3).all()):
+    rows = out.ndim > 1 and out.shape[1] > 1
+    if rows and float(out.max()) <= 0 and bool((out.logsumexp(1).abs() < 1e-3).all()):
+        return "log_softmax"
+    if float(out.min()) < 0:
+        return ""
+    if rows and bool(((out.sum(1) - 1).abs() < 1e-3).all()):
         return "softmax"
     node = output.grad_fn
     while node is not None and any(w in type(node).__name__ for w in _RESHAPES) and node.next_functions:
@@ -388,8 +394,9 @@ def _least(loss_of: Callable[[list[Tensor]], Tensor], start: list[Tensor], round
     with torch.enable_grad():
         first = closure()
         if any(v.grad is not None for v in values) and torch.isfinite(first):
-            for _ in range(2):  # a restart forgets curvature that saturation has spoilt
-                optimizer.step(closure)
+            with contextlib.suppress(RuntimeError):  # a loss without a lower bound ends in an overflow
+                for _ in range(2):  # a restart forgets curvature that saturation has spoilt
+                    optimizer.step(closure)
     if not seen:
         return math.nan
     return -math.inf if min(seen) < -1e4 * max(abs(seen[0]), 1.0) else min(seen)
