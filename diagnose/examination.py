@@ -107,38 +107,38 @@ class _Examination:
     # ---- the plan ------------------------------------------------------------------------------------------------
 
     def _examine(self) -> None:
-        plan = sorted(
-            self.checks.values(), key=lambda c: (("inspection", "probe", "trial").index(c.stage), c.order, c.id)
-        )
+        stages = ("inspection", "probe", "trial")
+        every = sorted(self.checks.values(), key=lambda c: (stages.index(c.stage), c.order, c.id))
+        extra = [c for c in every if c.extra and not self.everything and c.id not in self.only]
+        plan = [c for c in every if c not in extra]
+        trials = [c for c in plan if c.stage == "trial"]
         self._run_checks(c for c in plan if c.stage != "trial")
         if self._value("gradient-flow", "loss has a gradient", True) is False:
-            for check in plan:
-                if check.stage == "trial" and self._wanted(check.id):
-                    self._leave_out(check.id, "the loss has no gradient: nothing can be trained")
+            self._leave_out_all(trials + extra, "the loss has no gradient: nothing can be trained")
+            self._settle("inspection")
             return
-        trials = [c for c in plan if c.stage == "trial"]
         early = [c for c in trials if c.order < self.checks[LADDER].order]
         self._run_checks(early)
         self._settle("inspection")
         if not self._proven() and not self._learned():
             self._settle("trial")
-        for check in trials:
-            if check in early:
-                continue
-            if self._proven() and self._wanted(check.id):
-                self._leave_out(check.id, "not needed: a cause is proven already")
-            else:
-                self._run_checks([check])
-                if check.id == LADDER and not self._learned():
-                    self._settle("trial")
-        rest = [c for c in every if c not in plan]
+        late = [c for c in trials if c not in early]
+        while late and not self._proven():
+            check = late.pop(0)
+            self._run_checks([check])
+            if check.id == LADDER and not self._learned():
+                self._settle("trial")
+        self._leave_out_all(late, "not needed: a cause is proven already")
         if any(c.status == "fail" for c in self.state.checks) and not self._proven():
-            self._run_checks(rest)
+            self._run_checks(extra)
             self._settle("trial")
         else:
-            for check in rest:
-                if self._wanted(check.id):
-                    self._leave_out(check.id, "an extra: `--all` or `--only` runs it")
+            self._leave_out_all(extra, "an extra check: --all or --only runs it")
+
+    def _leave_out_all(self, checks: Iterable[Check], reason: str) -> None:
+        for check in checks:
+            if self._wanted(check.id):
+                self._leave_out(check.id, reason)
 
     def _wanted(self, id: str) -> bool:
         return id not in self.skip and (not self.only or id in self.only)

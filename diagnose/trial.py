@@ -298,8 +298,8 @@ def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple) -> Scale:
 def confined_by(output: Any) -> str:
     """What confines an output that still has its graph: "softmax", "log_softmax", "sigmoid" or "".
 
-    Rows that are non-negative and sum to 1 along dimension 1 are a softmax, or its logarithm. Values in [0, 1] are a sigmoid only if
-    that is the last operation: numbers may happen to lie there.
+    Rows that are non-negative and sum to 1 along dimension 1 are a softmax, or the logarithm of one. Values in [0, 1]
+    are a sigmoid only if that is the last operation: numbers may happen to lie there.
     """
     if not isinstance(output, Tensor) or output.ndim < 1 or not output.is_floating_point() or not output.numel():
         return ""

@@ -28,6 +28,7 @@ fastai `Optimizer` holds references; the notes' checklist, item 2.
 from diagnose.causes import Cause, Findings, Settled, Suspicion, side
 from diagnose.changes import Change, fresh_optimizer
 from diagnose.diagnosis import Fix, Proof
+from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import total_norm
 
@@ -53,6 +54,8 @@ class ParamsMissingFromOptimizer(Cause):
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
         grads = lab.gradients.of
         missing = [n for n in suspicion.facts["missing"] if grads.get(n) is not None and total_norm([grads[n]]) > 0]
+        if not missing:
+            raise NotApplicable("the missing tensors get no gradient: holding them would change nothing")
         before, after = lab.baseline, lab.trial(self.cure(lab, suspicion))
         still = [n for n in missing if before.moved.get(n) == 0]
         woken = [n for n in still if after.moved.get(n, 0) > 0]

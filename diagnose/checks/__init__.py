@@ -27,8 +27,8 @@ class Check:
         stage: "inspection" (no forward pass), "probe" (a few passes) or "trial" (short trainings), run in this order.
         order: position within the stage, the cheapest first.
         cost: what it takes, in words: forward and backward passes, steps.
-        extra: runs only when asked for (`--all`, `--only`), or when something failed and no cause is proven: it costs more
-            than it tells about a subject that learns.
+        extra: runs only when asked for (`--all`, `--only`), or when something failed and no cause is proven: it costs
+            more than it tells about a subject that learns.
         decisive: no healthy subject can fail it, so that a failure settles the verdict without a proven cause.
     """
 

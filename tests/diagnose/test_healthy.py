@@ -6,7 +6,7 @@ from learners import HEALTHY
 from diagnose.examination import examine
 from diagnose.subject import from_learner
 
-# odd enough for a remark, never for a failure; pair_scores starts 16 times as far above the best constant as it can fall
+# odd enough for a remark, never for a failure: pair_scores starts far above the best constant
 WARNED = {"summed_loss_under_adam", "fine_tuning_rate", "no_grad_body", "pair_scores"}
 
 
