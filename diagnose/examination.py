@@ -12,8 +12,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 
-from diagnose import __version__, registry
+from diagnose import registry
 from diagnose.causes import Cause, Findings, Settled, Suspicion
 from diagnose.checks import Check
 from diagnose.diagnosis import CauseResult, CheckResult, Diagnosis, Tool, Unchecked, Verdict
@@ -261,7 +262,7 @@ class _Examination:
         verdict, summary = self._verdict(causes, partial)
         diagnosis = Diagnosis(
             schema=1,
-            tool=Tool(name="diagnose", version=__version__),
+            tool=Tool(name="diagnose", version=version("learner-diagnose")),
             subject=self.subject.describe(self.lab.__dict__.get("whole_batch")),
             environment=environment(self.lab.device),
             seed=self.seed,
