@@ -318,14 +318,12 @@ def main() -> None:
     # torch deprecates what fastai and torchvision still use at import: nothing the user can act on
     warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated", category=FutureWarning)
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # an Exit comes back as its code
     except SubjectError as e:
         _complain_of_subject(e)
         sys.exit(e.exit_code)
     except DiagnoseError as e:
         print(f"diagnose: {e}", file=sys.stderr)
-        sys.exit(e.exit_code)
-    except typer.Exit as e:
         sys.exit(e.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         print("diagnose: interrupted", file=sys.stderr)
@@ -335,12 +333,13 @@ def main() -> None:
             e.show()
             sys.exit(e.exit_code)
         raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _complain_of_subject(error: SubjectError) -> None:
     import traceback
 
-    cause = error.__cause__
+    cause = error.original
     frames = traceback.extract_tb(cause.__traceback__)
     own = os.path.dirname(os.path.abspath(__file__))
     first = next((i for i, f in enumerate(frames) if not os.path.abspath(f.filename).startswith(own)), 0)

@@ -10,19 +10,18 @@ class DiagnoseError(Exception):
 
 
 class SubjectError(DiagnoseError):
-    """The subject's own code raised. `__cause__` is the user's exception with its traceback.
+    """The subject's own code raised.
 
-    Args:
+    Attributes:
         doing: what the examination was doing when it happened, e.g. "building the Learner".
+        original: the user's exception with its traceback.
     """
 
     exit_code = 3
 
-    def __init__(self, doing: str, cause: BaseException):
-        cause = unmasked(cause)
-        super().__init__(f"{doing}: {type(cause).__name__}: {cause}")
-        self.doing = doing
-        self.__cause__ = cause
+    def __init__(self, doing: str, error: BaseException):
+        self.doing, self.original = doing, unmasked(error)
+        super().__init__(f"{doing}: {type(self.original).__name__}: {self.original}")
 
 
 def unmasked(error: BaseException) -> BaseException:

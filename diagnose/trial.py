@@ -408,7 +408,8 @@ def forward(model: nn.Module, xb: tuple, training: bool = False) -> Any:
     model.train(training)
     try:
         with torch.no_grad():
-            return model(*xb)
+            output = model(*xb)
+        return replaced(output, [t.detach() for t in tensors(output)])
     finally:
         for m, mode in modes:
             m.training = mode

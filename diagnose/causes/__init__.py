@@ -94,9 +94,8 @@ def paired_trial(lab: Lab, change: Change) -> Settled:
     difference.
     """
     before, after = lab.baseline, lab.trial(change)
-    low = before.learned if math.isfinite(before.learned) else 0.0
-    high = after.learned if math.isfinite(after.learned) else -math.inf
-    proven = not before.is_learned and after.is_learned and high - max(low, 0.0) >= CLEAR
+    low, high = (max(t.learned, 0.0) if math.isfinite(t.learned) else 0.0 for t in (before, after))
+    proven = not before.is_learned and after.is_learned and high - low >= CLEAR
     refuted = high - low < NO_DIFFERENCE
     return Settled(proven, refuted, Proof(change=change.name, kind="trial", before=side(before), after=side(after)))
 

@@ -11,7 +11,9 @@ from sslwang.models.encoder import Encoder
 class SpatialPairHead(nn.Module):
     """Compares two stacks of maps before pooling: product, distance and smaller value at each place, then averaged.
 
-    Pooling first forgets where things are; comparing first scores 0.98 instead of 0.88 on raw unmixing.
+    Pooling first forgets where things are. What all sources of a row have in common says nothing about which were
+    mixed and yet makes up most of the features, so it is taken out: each feature is centred over the row's sources.
+    That also makes the head learn smoothly at rates ten times as high.
 
     Args:
         channels: of the maps.
@@ -20,17 +22,16 @@ class SpatialPairHead(nn.Module):
 
     def __init__(self, channels: int, hidden: int = 128):
         super().__init__()
-        self.norm = nn.LayerNorm(3 * channels)
-        self.mlp = nn.Sequential(nn.Linear(3 * channels, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.norm, self.mlp = _shared_layers(3 * channels, hidden)
 
     def forward(self, anchor: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """Anchors (B, 1, C, h, w) and others (B, n, C, h, w) to logits (B, n)."""
         pair = torch.cat([anchor * others, (anchor - others).abs(), torch.minimum(anchor, others)], dim=2)
-        return self.mlp(self.norm(pair.mean((-2, -1)))).squeeze(-1)
+        return self.mlp(_centred(self.norm(pair.mean((-2, -1))))).squeeze(-1)
 
 
 class PooledPairHead(nn.Module):
-    """Compares pooled vectors: a, b, their distance and their product, where a and b are [mean, max] of the maps.
+    """Compares pooled vectors: their distance and their product, where a vector is [mean, max] of the maps.
 
     Args:
         channels: of the maps.
@@ -39,14 +40,23 @@ class PooledPairHead(nn.Module):
 
     def __init__(self, channels: int, hidden: int = 128):
         super().__init__()
-        self.norm = nn.LayerNorm(8 * channels)
-        self.mlp = nn.Sequential(nn.Linear(8 * channels, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.norm, self.mlp = _shared_layers(4 * channels, hidden)
 
     def forward(self, anchor: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """Anchors (B, 1, C, h, w) and others (B, n, C, h, w) to logits (B, n)."""
         a, b = (torch.cat([x.mean((-2, -1)), x.amax((-2, -1))], dim=2) for x in (anchor, others))
-        a = a.expand_as(b)
-        return self.mlp(self.norm(torch.cat([a, b, (a - b).abs(), a * b], dim=2))).squeeze(-1)
+        return self.mlp(_centred(self.norm(torch.cat([(a - b).abs(), a * b], dim=2)))).squeeze(-1)
+
+
+def _shared_layers(features: int, hidden: int) -> tuple[nn.Module, nn.Module]:
+    """Norm and MLP that every source of every row goes through."""
+    mlp = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+    return nn.LayerNorm(features), mlp
+
+
+def _centred(features: torch.Tensor) -> torch.Tensor:
+    """Features (B, n, F) less their mean over the n sources of the row."""
+    return features - features.mean(1, keepdim=True)
 
 
 HEADS = {"spatial": SpatialPairHead, "pooled": PooledPairHead}

@@ -124,7 +124,7 @@ def test_an_exception_of_the_subject_is_passed_on_and_leaves_no_mark(after):
     before = bits(learn)
     with pytest.raises(SubjectError) as caught:
         examine(from_learner(learn), budget=None)
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert isinstance(caught.value.original, ZeroDivisionError)
     assert equal(before, bits(learn))
 
 

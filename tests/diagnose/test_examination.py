@@ -1,0 +1,196 @@
+"""What is concluded from evidence: order of causes, verdicts, what is left out."""
+
+import pytest
+import torch
+from learners import digits, small_cnn
+from torch import nn
+
+from diagnose import registry
+from diagnose.causes import Cause, Findings
+from diagnose.checks import EvidenceList
+from diagnose.diagnosis import CauseResult, Diagnosis, Fix
+from diagnose.errors import DiagnoseError
+from diagnose.evidence import Evidence
+from diagnose.examination import examine, in_order
+from diagnose.faults import Fault
+from diagnose.subject import from_learner, from_task
+
+CAUSES = registry.load_all("diagnose.causes", Cause)
+FAULTS = registry.load_all("diagnose.faults", Fault)
+
+
+def result(id, score=0.95, proven=True, refuted=False):
+    return CauseResult(id=id, score=score, proven=proven, refuted=refuted, summary="x", fix=Fix(text="", code=""))
+
+
+def test_the_cause_nearest_to_the_defect_stands_first():
+    both = [result("lr-too-high", 0.99), result("loss-scale", 0.95)]
+    assert [r.id for r in in_order(both, CAUSES)] == ["loss-scale", "lr-too-high"]
+
+
+def test_proven_stands_before_suspected_before_refuted_before_symptom():
+    results = [
+        result("output-collapse", 0.3, False),
+        result("init-constant", 0.05, False, True),
+        result("params-frozen", 0.6, False),
+        result("lr-too-low", 0.9),
+    ]
+    ordered = [r.id for r in in_order(results, CAUSES)]
+    assert ordered == ["lr-too-low", "params-frozen", "init-constant", "output-collapse"]
+
+
+def test_no_cause_explains_in_a_circle():
+    for a in CAUSES.values():
+        for id in a.explains:
+            assert id in CAUSES, f"{a.id} explains {id}, which does not exist"
+            assert a.id not in CAUSES[id].explains
+
+
+@pytest.mark.parametrize("id", CAUSES)
+def test_no_evidence_is_no_suspicion(id):
+    assert CAUSES[id].suspect(Findings()) is None
+
+
+@pytest.mark.parametrize("id", CAUSES)
+def test_a_cause_explains_itself_under_the_agreed_headings(id):
+    doc = CAUSES[id].doc
+    headings = [line for line in doc.splitlines() if line.startswith("## ")]
+    assert headings == [
+        *("## What it is", "## Why it stops learning", "## How it is found", "## How it is proven"),
+        *("## How to fix", "## What it looks like but is not", "## Source"),
+    ]
+    assert doc.splitlines()[0].endswith(".")
+
+
+def test_causes_are_ids_of_the_vocabulary():
+    named = {
+        *(
+            "labels-uninformative",
+            "loss-double-activation",
+            "loss-target-shape-broadcast",
+            "loss-scale",
+            "graph-broken",
+        ),
+        *(
+            "params-missing-from-optimizer",
+            "params-frozen",
+            "batch-mixing",
+            "init-constant",
+            "lr-too-high",
+            "lr-too-low",
+        ),
+        "output-collapse",
+    }
+    assert set(CAUSES) <= named
+
+
+def test_a_slow_rate_that_moves_the_weights_is_not_suspected():
+    ladder = EvidenceList(
+        [
+            Evidence(name="powers of ten to the best rung", value=2),
+            Evidence(name="learned at the configured rate", value=0.05),
+            Evidence(name="learned at the best rung", value=1.0),
+            Evidence(name="configured rate", value="1e-05"),
+            Evidence(name="best rung", value="0.001"),
+        ]
+    )
+    moved = lambda v: EvidenceList([Evidence(name="weights moved by", value=v)])  # noqa: E731
+    low = CAUSES["lr-too-low"]
+    assert low.suspect(Findings({"learning-rate-ladder": ladder, "weight-change": moved(0.03)})) is None
+    assert low.suspect(Findings({"learning-rate-ladder": ladder, "weight-change": moved(1e-5)})).facts == {
+        "factor": 100
+    }
+
+
+def test_refuted_causes_are_told():
+    learn = digits(lr=30.0)
+    for p in learn.model[0].parameters():
+        p.requires_grad_(False)
+    diagnosis = examine(from_learner(learn), budget=None)
+    frozen = next(c for c in diagnosis.causes if c.id == "params-frozen")
+    assert frozen.refuted
+    assert diagnosis.cause.id == "lr-too-high"
+
+
+def test_a_subject_that_learns_with_a_frozen_part_is_not_accused_of_it():
+    learn = digits()
+    for p in learn.model[0].parameters():
+        p.requires_grad_(False)
+    diagnosis = examine(from_learner(learn), budget=None)
+    assert diagnosis.verdict == "pass"
+    assert not diagnosis.causes
+
+
+def test_a_fault_without_a_cause_is_a_warning_and_not_a_guess():
+    class Negated(nn.Module):
+        def forward(self, pred, target):
+            return -nn.functional.cross_entropy(pred.clamp(-5, 5), target)
+
+    diagnosis = examine(
+        from_learner(digits(loss_func=Negated(), model=nn.Sequential(small_cnn(), nn.Dropout(0.99)))), budget=None
+    )
+    assert diagnosis.verdict == "warn"
+    assert not [c for c in diagnosis.causes if c.proven]
+    assert "no cause is proven" in diagnosis.summary
+
+
+def test_a_loss_without_gradient_is_told_and_not_trained():
+    class Detached(nn.Module):
+        def forward(self, pred, target):
+            return nn.functional.cross_entropy(pred.detach(), target)
+
+    diagnosis = examine(from_learner(digits(loss_func=Detached())), budget=None)
+    assert diagnosis.check("gradient-flow").status == "fail"
+    assert diagnosis.verdict in ("warn", "fail")
+    assert any("nothing can be trained" in u.reason for u in diagnosis.unchecked)
+
+
+def test_only_and_skip():
+    diagnosis = examine(from_learner(digits()), only=["initialisation", "first-loss"], skip=["first-loss"])
+    assert [c.id for c in diagnosis.checks] == ["initialisation"]
+    assert {"first-loss", "overfit-one-batch"} <= {u.id for u in diagnosis.unchecked}
+    with pytest.raises(DiagnoseError, match="no check nonsense"):
+        examine(from_learner(digits()), only=["nonsense"])
+
+
+def test_two_faults_at_once_are_both_named():
+    learn = digits()
+    FAULTS["wrong-view"].inject(learn)
+    FAULTS["head-replaced"].inject(learn)
+    proven = {c.id for c in examine(from_learner(learn), budget=None).causes if c.proven}
+    assert {"batch-mixing", "params-missing-from-optimizer"} <= proven
+
+
+def test_the_diagnosis_survives_json():
+    diagnosis = examine(from_learner(digits(lr=1e30)), budget=None)
+    assert Diagnosis.from_json(diagnosis.to_json()).to_json() == diagnosis.to_json()
+    assert "NaN" in diagnosis.to_json()
+
+
+def test_learn_diagnose_shows_and_returns(capsys):
+    diagnosis = digits().diagnose(only=["initialisation"])
+    assert diagnosis.check("initialisation").status == "pass"
+    assert "initialisation" in capsys.readouterr().out
+    frame = diagnosis._repr_html_()
+    assert frame.startswith("<iframe")
+    assert "<script" not in frame
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["classification", "regression"])
+@pytest.mark.parametrize("seed", range(10))
+def test_healthy_unmix_passes(seed, target):
+    subject = from_task("unmix", {"target": target}, seed, "cpu")
+    diagnosis = examine(subject, seed=seed, budget=None)
+    assert diagnosis.verdict == "pass", diagnosis.summary
+
+
+def test_samples_are_pictures_with_labels_and_predictions():
+    diagnosis = examine(from_learner(digits()), only=["overfit-one-batch"])
+    first = diagnosis.samples[0]
+    assert first.inputs[0].file in diagnosis.files
+    assert diagnosis.files[first.inputs[0].file].startswith(b"\x89PNG")
+    assert first.target.startswith("class")
+    assert first.target in first.prediction
+    assert first.loss < 0.5
+    assert torch.isfinite(torch.tensor(first.loss))
