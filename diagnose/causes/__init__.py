@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from diagnose.changes import Change
+from diagnose.checks import amount
 from diagnose.diagnosis import Fix, Proof, Side
 from diagnose.evidence import EvidenceList, Value
 from diagnose.lab import Lab
@@ -104,7 +105,9 @@ def side(trial: Trial, numbers: dict[str, Value] | None = None) -> Side:
     """One half of a proof, from a trial."""
     last = trial.loss[-1] if trial.loss else math.nan
     end = (
-        f"the loss became {last}" if trial.stopped == "not finite" else f"{trial.learned:.0%} learned, loss {last:.4g}"
+        f"the loss became {last}"
+        if trial.stopped == "not finite"
+        else f"{amount(trial.learned)} learned, loss {last:.4g}"
     )
     return Side(
         summary=f"{end} after {len(trial.loss)} steps",

@@ -29,6 +29,7 @@ import math
 
 from diagnose.causes import Cause, Findings, Suspicion
 from diagnose.changes import Change, learning_rate, rate_text, scaled_rate
+from diagnose.checks import amount
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 
@@ -45,7 +46,7 @@ class LrTooHigh(Cause):
         if not (power < 0 and best >= 0.3):
             return None
         rate, rung = findings.value(LADDER, "configured rate"), findings.value(LADDER, "best rung")
-        reason = f"{rate} learns {here:.0%} of the batch in the ladder, {rung} learns {best:.0%}"
+        reason = f"at {rate} the ladder learns {amount(here)} of the batch, at {rung} {amount(best)}"
         return Suspicion(0.9, reason, [f"lr={rate}"], {"factor": 10.0**power})
 
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:

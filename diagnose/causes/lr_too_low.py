@@ -29,6 +29,7 @@ import math
 from diagnose.causes import Cause, Findings, Suspicion
 from diagnose.causes.lr_too_high import LADDER
 from diagnose.changes import Change, learning_rate, rate_text, scaled_rate
+from diagnose.checks import amount
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 

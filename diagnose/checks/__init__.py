@@ -6,6 +6,7 @@ evidence, so that an old report can be judged again under other thresholds.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, NamedTuple
 
 from diagnose.diagnosis import Status
@@ -67,4 +68,11 @@ def stated(value: object, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-__all__ = ["Check", "Evidence", "EvidenceList", "Judgement", "listed", "stated"]
+def amount(learned: float) -> str:
+    """What share of a batch was learned, as a sentence says it: at or below the best constant that is nothing."""
+    if math.isnan(learned):
+        return "nothing (not finite)"
+    return "nothing" if learned < 0.005 else f"{learned:.0%}"
+
+
+__all__ = ["Check", "Evidence", "EvidenceList", "Judgement", "amount", "listed", "stated"]

@@ -23,7 +23,7 @@ import math
 
 import torch
 
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.errors import NotApplicable
 from diagnose.lab import ROWS, Lab
 from diagnose.stats import replaced, tensors
@@ -76,7 +76,7 @@ class EasierVersions(Check):
         learned = {e.where: e.value for e in evidence.all("learned on held-out rows")}
         if not learned:
             return Judgement("skip", "not measured")
-        told = ", ".join(f"{name} {value:.0%}" for name, value in learned.items())
+        told = ", ".join(f"{name} {amount(value)}" for name, value in learned.items())
         short = [name for name, value in learned.items() if not value >= ENOUGH]
         if not short:
             return Judgement("pass", f"learned on held-out rows: {told}")

@@ -23,7 +23,7 @@ factor of two of the largest that does not diverge).
 import math
 
 from diagnose.changes import learning_rate, rate_text, scaled_rate
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED
 
@@ -79,12 +79,11 @@ class LearningRateLadder(Check):
         best = evidence.get("learned at the best rung", default=math.nan)
         rate, rung = evidence.get("configured rate"), evidence.get("best rung")
         power = evidence.get("powers of ten to the best rung", default=0)
-        told = f"{rate} learns {here:.0%} of the batch in {RUNG_STEPS} steps"
+        told = f"learning rate {rate} learns {amount(here)} of the batch in {RUNG_STEPS} steps"
         if not best >= SLOW:
-            return Judgement("warn", f"no rate learns: {told}, the best, {rung}, {best:.0%}")
+            return Judgement("warn", f"no rate learns: {told}; the best, {rung}, learns {amount(best)}")
         if here >= SLOW:
-            place = "the best rung" if not power else f"the best rung is {rung} ({best:.0%})"
+            place = "the best rung" if not power else f"the best rung is {rung} ({amount(best)})"
             return Judgement("pass", f"{told}; {place}")
-        if math.isnan(here) or best - here >= BETTER:
-            return Judgement("fail", f"{told}; {rung} learns {best:.0%}")
-        return Judgement("warn", f"{told}; {rung} learns {best:.0%}")
+        status = "fail" if math.isnan(here) or best - here >= BETTER else "warn"
+        return Judgement(status, f"{told}; {rung} learns {amount(best)}")

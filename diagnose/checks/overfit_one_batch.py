@@ -26,7 +26,7 @@ import math
 
 from torch import Tensor
 
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.lab import Lab
 from diagnose.stats import tensors
 from diagnose.trial import ENOUGH, LEARNED
@@ -67,7 +67,7 @@ class OverfitOneBatch(Check):
     def judge(self, evidence: EvidenceList) -> Judgement:
         learned, steps = evidence.get("learned", default=math.nan), evidence.get("steps", default=0)
         first, last = evidence.get("first loss", default=math.nan), evidence.get("last loss", default=math.nan)
-        told = f"learned {learned:.0%} of one batch in {steps} steps (loss {first:.4g} to {last:.4g})"
+        told = f"learned {amount(learned)} of one batch in {steps} steps (loss {first:.4g} to {last:.4g})"
         if evidence.get("stopped") == "not finite":
             return Judgement("fail", f"the loss became {last} at step {steps}")
         if evidence.get("different targets", default=0) < 2:
@@ -78,7 +78,7 @@ class OverfitOneBatch(Check):
             return Judgement("warn", f"{told}, needed {LEARNED:.0%}")
         evaluated = evidence.get("learned, evaluation mode", default=math.nan)
         if not evaluated >= learned - GAP:
-            return Judgement("warn", f"{told}, but only {evaluated:.0%} in evaluation mode")
+            return Judgement("warn", f"{told}, but only {amount(evaluated)} in evaluation mode")
         why = f", stopped there as {ENOUGH:.0%} is enough" if evidence.get("stopped") == "learned" else ""
         return Judgement("pass", told + why)
 

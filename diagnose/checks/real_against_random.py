@@ -25,7 +25,7 @@ import math
 
 import torch
 
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
@@ -78,13 +78,13 @@ class RealAgainstRandom(Check):
         real = evidence.get("learned from the real batch", default=math.nan)
         noise = evidence.get("learned from noise inputs", default=math.nan)
         labels = evidence.get("learned from permuted labels", default=None)
-        told = f"learned {stated(real, 2)} of the real batch, {stated(noise, 2)} from noise"
-        told += f", {stated(labels, 2)} with permuted labels" if labels is not None else ""
+        told = f"learned {amount(real)} of the real batch, {amount(noise)} from noise"
+        told += f", {amount(labels)} with permuted labels" if labels is not None else ""
         if any(v is not None and v > MARGIN for v in (noise, labels)):
-            return Judgement("fail", f"{told}: the answer reaches the model without them (at most {MARGIN})")
+            return Judgement("fail", f"{told}: the answer reaches the model without them (at most {MARGIN:.0%})")
         worst = max(v for v in (noise, labels, 0.0) if v is not None and not math.isnan(v))
         if not real - worst >= MARGIN:
-            return Judgement("fail", f"{told}: real data look no better than random (needed {MARGIN} more)")
+            return Judgement("fail", f"{told}: real data look no better than random (needed {MARGIN:.0%} more)")
         return Judgement("pass", told)
 
 
