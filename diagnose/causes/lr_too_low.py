@@ -47,9 +47,7 @@ class LrTooLow(Cause):
         if not (power > 0 and best >= 0.3 and here < 0.1 and moved < BARELY):
             return None
         rate, rung = findings.value(LADDER, "configured rate"), findings.value(LADDER, "best rung")
-        reason = (
-            f"{rate} moves the weights by {moved:.1g} of their size and learns {here:.0%}; {rung} learns {best:.0%}"
-        )
+        reason = f"{rate} moves the weights by {moved:.1g} and learns {amount(here)}; {rung} learns {amount(best)}"
         return Suspicion(0.9, reason, [f"lr={rate}"], {"factor": 10.0**power})
 
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
