@@ -1,0 +1,107 @@
+"""The numbers that set the thresholds: healthy and faulty subjects, measured side by side.
+
+python tests/bench/thresholds.py --seeds 3 > reports/thresholds.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import math
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from learners import HEALTHY, digits
+
+from diagnose import registry
+from diagnose.examination import examine
+from diagnose.faults import Fault
+from diagnose.subject import from_learner, from_task
+
+COLUMNS = [  # heading, check, evidence
+    ("learned", "overfit-one-batch", "learned"),
+    ("in eval mode", "overfit-one-batch", "learned, evaluation mode"),
+    ("steps", "overfit-one-batch", "steps"),
+    ("first loss above const.", "first-loss", "above the best constant"),
+    ("lost to confinement", "loss-contract", "lost to the confinement"),
+    ("weights moved", "weight-change", "weights moved by"),
+    ("output spread", "output-spread", "relative spread"),
+    ("from noise", "real-against-random", "learned from noise inputs"),
+    ("permuted labels", "real-against-random", "learned from permuted labels"),
+    ("easier, worst", "easier-versions", "learned on held-out rows"),
+]
+
+
+def measure(subject, seed: int) -> tuple[list[float | None], str]:
+    """One row of the table: the numbers, and verdict with the first cause."""
+    d = examine(subject, seed=seed, budget=None)
+    values = []
+    for _, check, name in COLUMNS:
+        found = d.check(check)
+        numbers = [e.value for e in found.evidence if e.name == name] if found else []
+        values.append(min(numbers) if numbers else None)
+    return values, d.verdict + (f": {d.causes[0].id}" if d.causes else "")
+
+
+def span(values: list[float | None]) -> str:
+    """Least and largest of several seeds."""
+    known = [v for v in values if v is not None and not math.isnan(v)]
+    if not known:
+        return "NaN" if any(v is not None for v in values) else "–"
+    low, high = min(known), max(known)
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} … {high:.3g}"
+
+
+def main() -> None:
+    """Print the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    seeds = range(parser.parse_args().seeds)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    healthy = {name: lambda s, b=build: from_learner(b(s)) for name, build in HEALTHY.items()}
+    for target in ("classification", "regression"):
+        healthy[f"unmix, {target}"] = lambda s, t=target: from_task("unmix", {"target": t}, s, "cpu")
+    faulty = {}
+    for id, fault in registry.load_all("diagnose.faults", Fault).items():
+        faulty[f"{id} in digits"] = lambda s, f=fault: injected(f, from_learner(digits(s)))
+        faulty[f"{id} in unmix"] = lambda s, f=fault: injected(f, from_task("unmix", {}, s, "cpu"))
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    print("# The numbers behind the thresholds\n")
+    print(
+        f"`python tests/bench/thresholds.py --seeds {len(seeds)}`, {datetime.date.today()}, commit {commit}, CPU, one thread."
+    )
+    print(
+        "Least and largest over the seeds. The headings are evidence of the checks; `diagnose explain` names each threshold.\n"
+    )
+    for title, subjects in (("Healthy subjects", healthy), ("Faulty subjects", faulty)):
+        print(f"## {title}\n")
+        print("| subject | " + " | ".join(h for h, *_ in COLUMNS) + " | verdict |")
+        print("|---" * (len(COLUMNS) + 2) + "|")
+        for name, build in subjects.items():
+            rows = [measure(build(s), s) for s in seeds]
+            verdicts = ", ".join(dict.fromkeys(v for _, v in rows))
+            print(
+                f"| {name} | " + " | ".join(span(list(c)) for c in zip(*(r for r, _ in rows))) + f" | {verdicts} |",
+                flush=True,
+            )
+        print()
+    print(f"{time.monotonic() - started:.0f} s in all.")
+
+
+def injected(fault: Fault, subject):
+    """The subject with the fault in it."""
+    fault.inject(subject.learner)
+    return subject
+
+
+if __name__ == "__main__":
+    main()
