@@ -77,10 +77,10 @@ def main() -> None:
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     print("# The numbers behind the thresholds\n")
     print(
-        f"`python tests/bench/thresholds.py --seeds {len(seeds)}`, {datetime.date.today()}, commit {commit}, CPU, one thread."
+        f"`python tests/bench/thresholds.py --seeds {len(seeds)}`, {datetime.date.today()}, commit {commit}, one thread."
     )
     print(
-        "Least and largest over the seeds. The headings are evidence of the checks; `diagnose explain` names each threshold.\n"
+        "Least and largest over the seeds. The columns are evidence of checks; `diagnose explain` gives each threshold.\n"
     )
     for title, subjects in (("Healthy subjects", healthy), ("Faulty subjects", faulty)):
         print(f"## {title}\n")
