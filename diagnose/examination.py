@@ -7,6 +7,7 @@ listed.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 import warnings
@@ -103,7 +104,10 @@ class _Examination:
                 self._sample()
             except KeyboardInterrupt:
                 partial = True
-            return self._diagnosis(partial)
+            diagnosis = self._diagnosis(partial)
+        del self.lab
+        gc.collect()  # a Learner and its callbacks hold each other: their copies would stay until the next collection
+        return diagnosis
 
     # ---- the plan ------------------------------------------------------------------------------------------------
 

@@ -210,6 +210,7 @@ def run_trial(
         trial.moved = {n: relative_change(before, p) for n, p, before in start}
         if len({id(b) for b in batches}) == 1:
             trial.eval_learned = scale.learned(batch_loss(student, batches[0], training=False))
+        student.dls = fixed_loaders(student, batches[:1])  # hundreds of batches must not live as long as the result
     trial.seconds = time.monotonic() - started
     return trial
 

@@ -76,12 +76,8 @@ def main() -> None:
         faulty[f"{id} in unmix"] = lambda s, f=fault: injected(f, from_task("unmix", {}, s, "cpu"))
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     print("# The numbers behind the thresholds\n")
-    print(
-        f"`python tests/bench/thresholds.py --seeds {len(seeds)}`, {datetime.date.today()}, commit {commit}, one thread."
-    )
-    print(
-        "Least and largest over the seeds. The columns are evidence of checks; `diagnose explain` gives each threshold.\n"
-    )
+    print(f"`python tests/bench/thresholds.py --seeds {len(seeds)}`, {datetime.date.today()}, commit {commit}.")
+    print("Least and largest over the seeds, one thread. The columns are evidence of checks (`diagnose explain ID`).\n")
     for title, subjects in (("Healthy subjects", healthy), ("Faulty subjects", faulty)):
         print(f"## {title}\n")
         print("| subject | " + " | ".join(h for h, *_ in COLUMNS) + " | verdict |")
