@@ -83,7 +83,7 @@ class DataSettings(Settings):
     source: str = "photos"
     split: Literal["region", "photo"] = "region"
     distinct: bool = True
-    shift: int = Field(8, ge=0, le=64)
+    shift: int = Field(4, ge=0, le=64)
     workers: int = Field(0, ge=0, le=64)
 
 
@@ -100,8 +100,8 @@ class UnmixSettings(Settings):
     items: int = Field(4800, ge=1)
     valid_items: int = Field(960, ge=1)
     bs: int = Field(48, ge=1)
-    opt: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = Field(2e-3, gt=0)
+    opt: Literal["adamw", "adam", "sgd"] = "sgd"
+    lr: float = Field(0.1, gt=0)
     wd: float = Field(0.01, ge=0)
     loss: LossSettings = LossSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -235,8 +235,8 @@ def unmix_learner(
     head: str = "spatial",
     norm: str = "group",
     loss_func: nn.Module | None = None,
-    opt_func: Callable[..., Optimizer] = OPTIMIZERS["adamw"],
-    lr: float = 2e-3,
+    opt_func: Callable[..., Optimizer] = OPTIMIZERS["sgd"],
+    lr: float = 0.1,
     wd: float = 0.01,
 ) -> Learner:
     """Learner for batches (mixture, sources 1 to n, target), with its weights drawn from torch's current stream.
@@ -308,6 +308,10 @@ class Unmix(Task):
             squares = 1.0 if one_hot else mean**2 + (1 - mean) ** 2 + 2 * variance
             value, count = squares / s.n - 1 / s.n**2, s.bs * s.n
         return value * (count if s.loss.reduction == "sum" else 1)
+
+    def titles(self) -> list[str]:
+        """The mixture, then the sources."""
+        return ["mixture", *(f"source {i + 1}" for i in range(self.settings.n))]
 
     def easier(self) -> dict[str, Task]:
         """`dup_src`, `dup_mix` (needs n > 2) and `scale`, under the same settings."""

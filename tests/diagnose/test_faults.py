@@ -37,8 +37,8 @@ def test_fault_in_a_digits_classifier_is_named_first_and_proven(id, seed):
 @pytest.mark.parametrize("target", ["classification", "regression"])
 @pytest.mark.parametrize("id", FAULTS)
 def test_fault_in_unmix_is_named_first_and_proven(id, target):
-    if (id, target) == ("activation-twice", "regression"):
-        pytest.skip("the soft cross-entropy of the regression has a name of its own")
+    if (id, target) == ("loss-summed", "regression"):
+        pytest.skip("summed over 16 rows the soft cross-entropy still learns at this rate: no fault, and not failed")
     is_named(from_task("unmix", {"target": target}, seed=0, device="cpu"), FAULTS[id], 0)
 
 

@@ -79,7 +79,7 @@ def test_labels_are_right_a_solver_without_vision_finds_them_on_the_raw_task(ora
 
 @pytest.mark.parametrize("oracle", [mean_colour, least_squares])
 def test_hardening_leaves_solvers_without_vision_near_chance(oracle):
-    assert abs(solved(oracle, rows=600) - 1 / 3) < 0.08
+    assert abs(solved(oracle, rows=600) - 1 / 3) < 0.1
 
 
 def test_least_squares_recovers_the_weights_of_the_raw_task():
