@@ -53,7 +53,7 @@ def measure(subject, seed: int) -> tuple[list[float | None], str]:
 
 
 def span(values: list[float | None]) -> str:
-    f"Least and largest of several seeds."
+    """Least and largest of several seeds."""
     known = [v for v in values if v is not None and not math.isnan(v)]
     if not known:
         return "NaN" if any(v is not None for v in values) else "–"
@@ -79,8 +79,9 @@ def main() -> None:
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     print("# The numbers behind the thresholds\n")
     print(f"`python tests/bench/thresholds.py --seeds {len(seeds)}`, {datetime.date.today()}, commit {commit}.")
+    print(f"Least and largest over the seeds ({UNMIX_SEEDS} of healthy unmix), one thread.")
     print(
-        f"Least and largest over the seeds ({UNMIX_SEEDS} for healthy unmix), one thread. The columns are evidence of checks (`diagnose explain ID`).\n"
+        "The columns are evidence of checks: `diagnose explain ID` says what each means and where its threshold is.\n"
     )
     for title, subjects in (("Healthy subjects", healthy), ("Faulty subjects", faulty)):
         print(f"## {title}\n")
