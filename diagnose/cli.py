@@ -93,7 +93,13 @@ def run(
         else:
             subject = subjects.from_spec(learner, seed, device)
         progress.start()
-        diagnosis = examine(subject, seed, seconds, _ids(only), _ids(skip), all_, progress)
+        error = None
+        try:
+            diagnosis = examine(subject, seed, seconds, _ids(only), _ids(skip), all_, progress)
+        except SubjectError as e:
+            if not (e.diagnosis and any(c.status == "fail" for c in e.diagnosis.checks)):
+                raise  # nothing explains it: the traceback says all there is
+            error, diagnosis = e, e.diagnosis
         say("writing the report")
         folder = write_run(diagnosis, out)
     if format is Format.json:
@@ -102,6 +108,8 @@ def run(
         from diagnose.report import terminal
 
         terminal.render(diagnosis, console, folder)
+    if error:
+        raise error
     raise typer.Exit(exit_code(diagnosis, strict))
 
 

@@ -15,9 +15,11 @@ class SubjectError(DiagnoseError):
     Attributes:
         doing: what the examination was doing when it happened, e.g. "building the Learner".
         original: the user's exception with its traceback.
+        diagnosis: what had been found by then, if an examination had begun; None otherwise.
     """
 
     exit_code = 3
+    diagnosis = None
 
     def __init__(self, doing: str, error: BaseException):
         self.doing, self.original = doing, unmasked(error)

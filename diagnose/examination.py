@@ -19,7 +19,7 @@ from diagnose import registry
 from diagnose.causes import Cause, Findings, Settled, Suspicion
 from diagnose.checks import Check
 from diagnose.diagnosis import CauseResult, CheckResult, Diagnosis, Tool, Unchecked, Verdict
-from diagnose.errors import DiagnoseError, NotApplicable
+from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
 from diagnose.isolate import left_out_callbacks, seed_everything, untouched
 from diagnose.lab import Lab
 from diagnose.samples import samples
@@ -72,7 +72,8 @@ def examine(
 
     Raises:
         DiagnoseError: an unknown id, or a subject that cannot be examined (no batch, a model that cannot be copied).
-        SubjectError: the subject's own code raised.
+        SubjectError: the subject's own code raised; its `diagnosis` holds what the checks found by then, among it what
+            explains the error, if any check does.
     """
     return _Examination(subject, seed, budget, set(only), set(skip), everything, progress or Progress()).run()
 
@@ -86,6 +87,7 @@ class _Examination:
             raise DiagnoseError(f"no check {id}; `diagnose list checks` shows them")
         self.only, self.skip, self.everything = only, skip, everything
         self.state = _State()
+        self.raised: SubjectError | None = None
 
     def run(self) -> Diagnosis:
         self.start = time.monotonic()
@@ -97,17 +99,28 @@ class _Examination:
             self.lab = Lab(self.subject, self.seed, deadline, self.progress.doing)
             try:
                 self.progress.doing("reading the first batch")
-                _ = self.lab.whole_batch, self.lab.xb
+                self._read_first_batch()
                 for name, why in left_out_callbacks(learn).items():
                     self.state.unchecked.append(Unchecked(id=f"callback {name}", reason=f"left out of trials: {why}"))
                 self._examine()
                 self._sample()
             except KeyboardInterrupt:
                 partial = True
+            except SubjectError as e:
+                self.raised = e
             diagnosis = self._diagnosis(partial)
         del self.lab
         gc.collect()  # a Learner and its callbacks hold each other: their copies would stay until the next collection
+        if self.raised:
+            self.raised.diagnosis = diagnosis
+            raise self.raised
         return diagnosis
+
+    def _read_first_batch(self) -> None:
+        try:
+            _ = self.lab.whole_batch, self.lab.xb
+        except SubjectError as e:
+            self.raised = e  # an inspection may name the item at fault
 
     # ---- the plan ------------------------------------------------------------------------------------------------
 
@@ -118,6 +131,9 @@ class _Examination:
         plan = [c for c in every if c not in extra]
         trials = [c for c in plan if c.stage == "trial"]
         self._run_checks(c for c in plan if c.stage != "trial")
+        if self.raised:
+            self._leave_out_all(trials + extra, "the subject's own code raises on its own batch")
+            return
         if self._value("gradient-flow", "loss has a gradient", True) is False:
             self._leave_out_all(trials + extra, "the loss has no gradient: nothing can be trained")
             self._settle("inspection")
@@ -167,6 +183,11 @@ class _Examination:
             return self._leave_out(check.id, str(e))
         except BudgetSpent:
             return self._out_of_time(check.id)
+        except SubjectError as e:
+            if check.stage == "trial":
+                raise
+            self.raised = self.raised or e  # a later inspection or probe may explain it
+            return self._leave_out(check.id, str(e))
         status, summary = check.judge(evidence)
         result = CheckResult(
             id=check.id, status=status, summary=summary, seconds=time.monotonic() - began, evidence=list(evidence)
@@ -254,6 +275,8 @@ class _Examination:
     # ---- the diagnosis ---------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
+        if self.raised:
+            return
         self.progress.doing("pictures of the batch")
         try:
             trained = self.lab.__dict__.get("baseline")
@@ -296,6 +319,8 @@ class _Examination:
             )
         if decisive := [c for c in failed if self.checks[c.id].decisive]:
             return "fail", f"It cannot learn as it is: {decisive[0].summary}."
+        if self.raised:
+            return "fail", f"It cannot learn: its own code raised {self.raised}."
         if partial:
             return "warn", "Interrupted before the verdict; what had been measured is here."
         if failed:
