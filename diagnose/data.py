@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from fastai.learner import Learner
+from fastai.torch_core import to_device
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,7 +35,7 @@ SECONDS = 0.3  # for the items of one split
 BATCHES = 4  # read from one split where batches are needed
 SECONDS_OF_BATCHES = 0.15  # after which no further batch is read
 TOGETHER = 32  # items collated at a time, a bound on memory
-KEPT = 4096  # values of a target that are kept
+KEPT = 4096  # values of a target that are kept, about
 GOLDEN = (math.sqrt(5) - 1) / 2  # multiples of it spread evenly and follow no period of the data set
 
 
@@ -147,13 +148,17 @@ class Split:
 def splits_of(lab: Any) -> list[Split]:
     """Training split, and validation split if there is one, read once for a Lab."""
     if "_splits" not in vars(lab):
-        names = ("training", "validation")
-        found = [_split(lab.learn, loader, name) for loader, name in zip(loaders(lab.learn), names)]
+        found = unread(lab)
         for split in found:
             with as_it_was(lab.learn, split, lab.seed):
                 _read(lab.learn, split)
         vars(lab)["_splits"] = found
     return vars(lab)["_splits"]
+
+
+def unread(lab: Any) -> list[Split]:
+    """The same splits, of which nothing has been read."""
+    return [_split(loader, name) for loader, name in zip(loaders(lab.learn), ("training", "validation"))]
 
 
 def batches_of(lab: Any, split: Split) -> list[tuple[list[Tensor], list[Tensor]]]:
@@ -174,6 +179,27 @@ def batches_of(lab: Any, split: Split) -> list[tuple[list[Tensor], list[Tensor]]
     return kept[split.name]
 
 
+def mixed_batches_of(lab: Any, split: Split) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Batches as the loader would make them of items spread over the split, so that no order of the items matters.
+
+    A loader that cannot be indexed gives its first batches.
+    """
+    indices, bs, loader = indices_of(split), batch_size_of(split) or TOGETHER, split.loader
+    if indices is None or split.by_rows:
+        return batches_of(lab, split)
+    chosen = [indices[k] for k in spread_over(len(indices), min(BATCHES * bs, STAGES[-1]))]
+    found, began = [], time.monotonic()
+    with as_it_was(lab.learn, split, lab.seed), suppress(Exception):  # the items were read before, one by one
+        for some in (chosen[k : k + bs] for k in range(0, len(chosen), bs)):
+            batch = _collate(loader, [item for i in some if (item := item_at(split, i)) is not None])
+            if hasattr(loader, "do_batch"):
+                batch = loader.after_batch(batch if loader.device is None else to_device(batch, loader.device))
+            found.append(halves(lab.learn, batch))
+            if time.monotonic() - began > SECONDS_OF_BATCHES:
+                break
+    return found or batches_of(lab, split)
+
+
 def read_again(lab: Any, split: Split, most: int = STAGES[0]) -> list[tuple[Item, Item]]:
     """The first items of a split, read a second time with random streams that have moved on. Pairs: before, after."""
     first = split.items[:most]
@@ -181,6 +207,41 @@ def read_again(lab: Any, split: Split, most: int = STAGES[0]) -> list[tuple[Item
         again = _collated(lab.learn, split, [(i.index, item_at(split, i.index)) for i in first])
     after = {i.index: i for i in again}
     return [(i, after[i.index]) for i in first if i.index in after]
+
+
+def targets_at(lab: Any, split: Split, index: int) -> list[Tensor]:
+    """Targets of one item that has not been read yet. May raise whatever the data set raises."""
+    if (label := label_of(split.dataset, index)) is not None and as_number(label) is not None:
+        return [torch.as_tensor(label).as_subclass(Tensor)]
+    return _collated(lab.learn, split, [(index, item_at(split, index))])[0].targets
+
+
+def order_of(split: Split, most: int) -> list[int] | None:
+    """Indices in the order of the next pass, without reading an item; None if the loader does not tell."""
+    loader = split.loader
+    with suppress(Exception):  # loaders of any kind
+        if hasattr(loader, "get_idxs"):
+            loader.randomize()
+            loader.before_iter()
+            found = list(itertools.islice(loader.get_idxs(), most))
+        elif getattr(loader, "batch_sampler", None) is not None:
+            found = list(itertools.islice(itertools.chain.from_iterable(loader.batch_sampler), most))
+        else:
+            return None
+        return found if all(isinstance(i, int) for i in found) else None
+    return None
+
+
+def batch_size_of(split: Split) -> int | None:
+    """Rows of a batch, as the loader states it."""
+    size = getattr(split.loader, "bs", None) or getattr(split.loader, "batch_size", None)
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def workers_of(split: Split) -> int:
+    """Worker processes that the loader starts."""
+    fake = getattr(split.loader, "fake_l", None)
+    return int(getattr(split.loader if fake is None else fake, "num_workers", 0) or 0)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------
@@ -229,7 +290,7 @@ def passes(loader: Any) -> Iterator[Any]:
             yield from iter(loader)
 
 
-def _split(learn: Learner, loader: Any, name: str) -> Split:
+def _split(loader: Any, name: str) -> Split:
     dataset = getattr(loader, "dataset", None)
     size = getattr(loader, "n", None)
     if size is None and dataset is not None:
@@ -309,7 +370,10 @@ def _collated(learn: Learner, split: Split, read: list[tuple[int, Any]]) -> list
         return []
     files = [file_of(split.dataset, i) for i, _ in read]
     with suppress(Exception):  # a collate function that insists on a whole batch
-        inputs, targets = halves(learn, _collate(split.loader, [item for _, item in read]))
+        batch = _collate(split.loader, [item for _, item in read])
+        if not isinstance(batch, (Tensor, tuple, list, dict)):
+            batch = split.loader.after_batch(batch)  # a table, whose batch transform makes the tensors
+        inputs, targets = halves(learn, batch)
         if inputs and all(t.ndim and t.shape[0] == len(read) for t in [*inputs, *targets]):
             return [
                 Item(i, f, [part(t[k], n) for n, t in enumerate(inputs)], [_kept(t[k]) for t in targets])
@@ -326,8 +390,7 @@ def _collate(loader: Any, items: list[Any]) -> Any:
     make = getattr(loader, "do_batch", None)
     if make is None:
         return loader.collate_fn(items)
-    batch = make(items)
-    return batch if isinstance(batch, (Tensor, tuple, list, dict)) else loader.after_batch(batch)  # a table
+    return make(items)
 
 
 def _read_rows(learn: Learner, split: Split) -> None:
@@ -374,7 +437,11 @@ def _held(tree: Any) -> list[Tensor]:
 
 
 def _kept(t: Tensor) -> Tensor:
-    return t.flatten()[:KEPT].clone().cpu() if t.numel() > KEPT else t.clone().cpu()
+    "A target; of a large one every value once (class ids), or a sample of its values, in three dimensions."
+    if t.numel() <= KEPT:
+        return t.clone().cpu()
+    few = t.flatten()[:: t.numel() // KEPT] if t.is_floating_point() else t.unique()
+    return few[None, None].clone().cpu()
 
 
 # ---- facts of one tensor ---------------------------------------------------------------------------------------
@@ -493,6 +560,6 @@ def as_number(label: Any) -> float | None:
 
 def class_index(t: Tensor) -> int | None:
     """The class index that a target holds; None if it holds something else."""
-    if t.numel() != 1 or t.is_floating_point() or t.is_complex():
+    if t.numel() != 1 or t.ndim > 1 or t.is_floating_point() or t.is_complex():
         return None
     return int(t)
