@@ -13,8 +13,8 @@ Early stopping on accuracy with the lower side as the better one stops a run whi
 
 ## How it is judged
 Fails if the measured side is the other one, or if the metric's name is none that the recorder writes (fastai then stops
-at the first step of `fit`). Warns if only the name says that it is the other side. A side that cannot be told passes and
-is said to be so.
+at the first step of `fit`). Warns if only the name says that it is the other side. A side that cannot be told passes,
+and the sentence says so.
 
 ## What to do
 `EarlyStoppingCallback(monitor="accuracy", comp=np.greater)`; without `comp`, fastai chooses `np.less` for names with

@@ -15,7 +15,8 @@ held, or get no gradient (a teacher in a list, to keep it out of the state) pass
 a global tensor and the output does not change when every input is replaced (by more than 1e-6 of its size).
 
 ## What to do
-`nn.ModuleList`, `nn.ModuleDict` or an attribute. In `forward`, use the arguments; keep constants with `register_buffer`.
+`nn.ModuleList`, `nn.ModuleDict` or an attribute. In `forward`, use the arguments; keep constants with
+`register_buffer`.
 
 ## Source
 PyTorch's documentation of `ModuleList`; real failure F3 of the notes (`def forward(self, *x): ... for x in xb`).
@@ -90,7 +91,7 @@ class StrayModules(Check):
         return found
 
     def _moved(self, lab: Lab, model: nn.Module) -> float:
-        "How far the output moves when every input is replaced, after a jitter that a zero-initialised layer hides behind."
+        "How far the output moves when every input is replaced; jittered weights, as a layer may start at zero."
         seed_everything(lab.seed)
         with torch.no_grad():
             for p in model.parameters():
