@@ -10,8 +10,8 @@ nothing.
 
 ## How it is judged
 Fails if more than 1 % of validation items are, bit for bit or by their file, among the training items. Items of fewer
-than 64 values may be equal by chance (a table of a few categories, short texts): what the repeats within training
-predict is taken off first. Blank items are left out. If validation is the training set as a whole, that was chosen, and
+than 64 values may be equal by chance: of tables, what the repeats within training predict is taken off first; short
+rows of integers (categories, tokens) are said and not judged. Blank items are left out. If validation is the training set as a whole, that was chosen, and
 is said. Near duplicates and repeats within a split are said: pictures of one scene look so. Random crops of one
 photograph have other bits and other hashes, and are no duplicates.
 
@@ -80,7 +80,7 @@ class Duplicates(Check):
         if evidence.get("share of validation in training") is not None:
             share, chance = (
                 number(evidence, "share of validation in training"),
-                number(evidence, "share expected by chance"),
+                number(evidence, "share possible by chance"),
             )
             files = number(evidence, "share of validation files in training")
             leaked = max(share - (chance if chance >= 0 else 0.0), files if files >= 0 else 0.0)
@@ -93,7 +93,7 @@ class Duplicates(Check):
                 )
             text = f"{share:.1%} of {counts.get('validation', 0):.0f} validation items are among the training items"
             if share > MOST:
-                text += f", {chance:.1%} expected by chance in items this small"
+                text += f": up to {chance:.1%} may be by chance in items this small"
             return Judgement("pass", "; ".join([text, *said]))
         return Judgement("pass", note or "no repeats among the items read")
 
@@ -119,7 +119,7 @@ def _across(train: Split, valid: Split, mine: list[Item], theirs: list[Item]) ->
     found = EvidenceList(
         [
             Evidence(name="share of validation in training", value=share, unit="share", expected=f"<= {MOST}"),
-            Evidence(name="share expected by chance", value=_chance(mine), unit="share"),
+            Evidence(name="share possible by chance", value=_chance(mine), unit="share"),
             Evidence(name="in both splits", value=both[:SHOWN], expected="none"),
             Evidence(name="validation is the training set", value=bool(chosen)),
             Evidence(name="near duplicates across splits", value=near, unit="items"),
@@ -135,10 +135,12 @@ def _across(train: Split, valid: Split, mine: list[Item], theirs: list[Item]) ->
 
 
 def _chance(mine: list[Item]) -> float:
-    "Share of further items expected among these, from the repeats within them; 0 for items too large for chance."
+    "Share of further items that may be among these by chance: from the repeats within them, 0 for large items."
     n = len(mine)
-    if n < 2 or min(i.numbers for i in mine) >= LEAST_VALUES:
+    if min(i.numbers for i in mine) >= LEAST_VALUES:
         return 0.0
+    if n < 2 or not any(p.floating for i in mine for p in i.inputs):
+        return 1.0
     equal = sum(c * (c - 1) / 2 for c in Counter(i.digest for i in mine).values())
     rate = (equal + 1) / (n * (n - 1) / 2)
     return 1.0 if rate >= 1 else -math.expm1(n * math.log1p(-rate))

@@ -83,9 +83,9 @@ class ItemsVary(Check):
                 doubts.append(
                     f"{blank:.0f} of {total:.0f} {e.where} items are blank (at most {MOST_BLANK:.0%}), first {first}"
                 )
-            said.append(
-                f"{distinct:.0f} of {total:.0f} {e.where} items are distinct (variance {stated(ratio)} of that inside)"
-            )
+            elif evidence.get("variance between items / inside items", e.where) is not None and math.isnan(ratio):
+                doubts.append(f"the variance between {e.where} items is not a number")
+            said.append(f"{distinct:.0f} of {total:.0f} {e.where} items are distinct, variance {_of_inside(ratio)}")
         if doubts:
             return Judgement("warn", "; ".join(doubts))
         return Judgement("pass", "; ".join(said)) if said else Judgement("skip", "not measured")
