@@ -27,6 +27,7 @@ import sys
 from collections import Counter
 
 from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 
@@ -67,7 +68,7 @@ class Callbacks(Check):
             if student.opt is None:
                 student.create_opt()
             count.watch(student)
-            student.fit(1, cbs=[count, _Before(count)])
+            student.fit(1, cbs=[count, _Before(count, not any(isinstance(cb, MixedPrecision) for cb in student.cbs))])
         except (DiagnoseError, NotApplicable, KeyboardInterrupt):
             raise
         except Exception as e:
@@ -124,7 +125,8 @@ class _Count(Callback):
         step = student.opt.step
 
         def counted(*args, **kwargs):
-            self.steps += 1
+            # fastai steps after a cancelled backward pass too, with nothing to step on
+            self.steps += any(p.grad is not None for p in student.model.parameters())
             if self.length:
                 self.ratios.append(_length(student) / self.length)
             return step(*args, **kwargs)
@@ -175,10 +177,8 @@ class _Count(Callback):
 class _Before(Callback):
     "Measures the gradient before any callback alters it, after mixed precision has unscaled it."
 
-    order = 10.5
-
-    def __init__(self, count: _Count):
-        self.count = count
+    def __init__(self, count: _Count, unscaled: bool):
+        self.count, self.order = count, -1000 if unscaled else MixedPrecision.order + 0.5
 
     def before_step(self):
         self.count.length = _length(self.learn)

@@ -56,8 +56,9 @@ class ParameterShare(Check):
         shares = [(e.where, e.value) for e in evidence.all("share") if is_number(e.value)]
         told = []
         for where, share in sorted(shares, key=lambda s: -s[1] if s[1] == s[1] else 0.0):
-            frozen = evidence.get("trainable share", where) == 0
-            told.append(f"{share:.1%} in {where}{', frozen' if frozen else ''}")
+            trains = evidence.get("trainable share", where)
+            note = f", {trains:.0%} of it trains" if is_number(trains) and trains < 1 else ""
+            told.append(f"{share:.1%} in {where}{note}")
         return Judgement("pass", f"{total:,} parameters" + (f": {listed(told, 4)}" if told else ""))
 
 
