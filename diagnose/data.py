@@ -149,8 +149,8 @@ def splits_of(lab: Any) -> list[Split]:
     """Training split, and validation split if there is one, read once for a Lab."""
     if "_splits" not in vars(lab):
         found = unread(lab)
-        for split in found:
-            with as_it_was(lab.learn, split, lab.seed):
+        for k, split in enumerate(found):
+            with as_it_was(lab.learn, split, lab.seed + k):  # else items that are drawn would be alike in both
                 _read(lab.learn, split)
         vars(lab)["_splits"] = found
     return vars(lab)["_splits"]
@@ -203,7 +203,7 @@ def mixed_batches_of(lab: Any, split: Split) -> list[tuple[list[Tensor], list[Te
 def read_again(lab: Any, split: Split, most: int = STAGES[0]) -> list[tuple[Item, Item]]:
     """The first items of a split, read a second time with random streams that have moved on. Pairs: before, after."""
     first = split.items[:most]
-    with as_it_was(lab.learn, split, lab.seed + 1):
+    with as_it_was(lab.learn, split, lab.seed + 101):
         again = _collated(lab.learn, split, [(i.index, item_at(split, i.index)) for i in first])
     after = {i.index: i for i in again}
     return [(i, after[i.index]) for i in first if i.index in after]
@@ -553,8 +553,10 @@ def label_of(dataset: Any, index: int) -> Any:
 
 def as_number(label: Any) -> float | None:
     """A class index or a single number as a float; None for anything else."""
-    if isinstance(label, (Tensor, np.ndarray, np.generic)):
-        return float(label.reshape(-1)[0]) if getattr(label, "size", 1) and np.size(label) == 1 else None
+    if isinstance(label, (np.ndarray, np.generic)):
+        return float(label.reshape(-1)[0]) if label.size == 1 and label.dtype.kind in "fiub" else None
+    if isinstance(label, Tensor):
+        return float(label) if label.numel() == 1 and not label.is_complex() else None
     return float(label) if isinstance(label, (bool, int, float)) else None
 
 

@@ -11,9 +11,10 @@ nothing.
 ## How it is judged
 Fails if more than 1 % of validation items are, bit for bit or by their file, among the training items. Items of fewer
 than 64 values may be equal by chance: of tables, what the repeats within training predict is taken off first; short
-rows of integers (categories, tokens) are said and not judged. Blank items are left out. If validation is the training set as a whole, that was chosen, and
-is said. Near duplicates and repeats within a split are said: pictures of one scene look so. Random crops of one
-photograph have other bits and other hashes, and are no duplicates.
+rows of integers (categories, tokens) are said and not judged. Blank items are left out. If validation is the training
+set as a whole, item for item or file for file, that was chosen, and is said. Near duplicates and repeats within a split
+are said: pictures of one scene look so. Random crops of one photograph have other bits and other hashes, and are no
+duplicates.
 
 ## What to do
 Split by the source of an item (photograph, patient, recording) before anything is cut out of it.
@@ -112,10 +113,13 @@ def _across(train: Split, valid: Split, mine: list[Item], theirs: list[Item]) ->
     both = [f"{i.place} = training {known[i.digest].place}" for i in theirs if i.digest in known]
     share = len(both) / len(theirs)
     chosen = train.dataset is not None and train.dataset is valid.dataset
-    chosen |= train.size == valid.size and share == 1.0
+    of_index = {i.index: i.digest for i in mine}
+    chosen |= train.size == valid.size and all(of_index.get(i.index) == i.digest for i in theirs)
     chosen |= train.by_rows and valid.by_rows and share == 1.0
     hashes = {h for i in mine if (h := i.inputs[0].average_hash) is not None and len(i.inputs) == 1}
     near = sum(i.inputs[0].average_hash in hashes and i.digest not in known for i in theirs)
+    files = _paths(train), _paths(valid)
+    chosen |= bool(files[0]) and files[0] == files[1]
     found = EvidenceList(
         [
             Evidence(name="share of validation in training", value=share, unit="share", expected=f"<= {MOST}"),
@@ -125,7 +129,6 @@ def _across(train: Split, valid: Split, mine: list[Item], theirs: list[Item]) ->
             Evidence(name="near duplicates across splits", value=near, unit="items"),
         ]
     )
-    files = _paths(train), _paths(valid)
     if all(files):
         overlap = len(files[0] & files[1]) / len(files[1])
         found.append(

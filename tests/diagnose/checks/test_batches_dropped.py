@@ -11,6 +11,7 @@ from learners import HEALTHY, digits
 from diagnose.errors import NotApplicable
 
 ID = "batches-dropped"
+CHECK = check_of(ID)
 NAMES = ["items", "batch size", "items dropped", "in order"]
 
 
@@ -55,4 +56,4 @@ def test_list_of_batches_does_not_tell():
 
 @given(evidence_of(NAMES))
 def test_judge_never_raises(evidence):
-    assert is_judgement(check_of(ID).judge(evidence))
+    assert is_judgement(CHECK.judge(evidence))

@@ -1,4 +1,4 @@
-"""item-memory: F13, greyscale pictures expanded to three channels among others, and buffers that are handed out again."""
+"""item-memory: F13, greyscale pictures expanded to three channels among others; one buffer for all items."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from judging import check_of, evidence_of, is_judgement, judged
 from learners import HEALTHY
 
 ID = "item-memory"
+CHECK = check_of(ID)
 NAMES = ["items with tensors", "items with a stride of 0", "stride of 0", "overwritten by later items"]
 
 
@@ -58,4 +59,4 @@ def test_one_buffer_for_all_items():
 
 @given(evidence_of(NAMES))
 def test_judge_never_raises(evidence):
-    assert is_judgement(check_of(ID).judge(evidence))
+    assert is_judgement(CHECK.judge(evidence))

@@ -11,6 +11,7 @@ from torch import nn
 from diagnose.checks import Evidence, EvidenceList
 
 ID = "items-finite"
+CHECK = check_of(ID)
 NAMES = [
     *("items read", "unreadable", "NaN in inputs", "infinity in inputs", "target not finite"),
     *("items with a missing label", "NaN filled before the model", "output finite with NaN in the input"),
@@ -119,10 +120,10 @@ def judged_from(learn):
 
 def test_numbers_alone():
     found = EvidenceList([Evidence(name="items read", value=9, where="training")])
-    assert check_of(ID).judge(found).status == "pass"
-    assert check_of(ID).judge(EvidenceList([Evidence(name="items read", value=float("nan"))])).status == "skip"
+    assert CHECK.judge(found).status == "pass"
+    assert CHECK.judge(EvidenceList([Evidence(name="items read", value=float("nan"))])).status == "skip"
 
 
 @given(evidence_of(NAMES))
 def test_judge_never_raises(evidence):
-    assert is_judgement(check_of(ID).judge(evidence))
+    assert is_judgement(CHECK.judge(evidence))

@@ -10,6 +10,7 @@ from learners import HEALTHY
 from torch import nn
 
 ID = "items-repeatable"
+CHECK = check_of(ID)
 NAMES = [
     *("items read twice", "inputs that change", "labels that change under the same input"),
     *("labels that change with the input", "maps that change with the input"),
@@ -77,4 +78,4 @@ def test_label_noise_under_the_same_input_fails():
 
 @given(evidence_of(NAMES))
 def test_judge_never_raises(evidence):
-    assert is_judgement(check_of(ID).judge(evidence))
+    assert is_judgement(CHECK.judge(evidence))

@@ -9,6 +9,7 @@ from learners import HEALTHY
 from diagnose.checks import Evidence, EvidenceList
 
 ID = "items-vary"
+CHECK = check_of(ID)
 NAMES = ["items read", "distinct items", "blank items", "first blank item", "variance between items / inside items"]
 
 
@@ -41,9 +42,9 @@ def test_mostly_blank_warns():
 
 def test_nan_does_not_pass():
     found = [("items read", 9), ("distinct items", 9), ("variance between items / inside items", float("nan"))]
-    assert check_of(ID).judge(EvidenceList([Evidence(name=n, value=v) for n, v in found])).status == "warn"
+    assert CHECK.judge(EvidenceList([Evidence(name=n, value=v) for n, v in found])).status == "warn"
 
 
 @given(evidence_of(NAMES))
 def test_judge_never_raises(evidence):
-    assert is_judgement(check_of(ID).judge(evidence))
+    assert is_judgement(CHECK.judge(evidence))
