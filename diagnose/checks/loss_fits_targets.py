@@ -82,7 +82,10 @@ class LossFitsTargets(Check):
         seed_everything(lab.seed)
         try:
             with torch.enable_grad():
-                output = student.model(*lab.xb)
+                student.xb, student.yb = lab.xb, lab.yb
+                student.pred = student.model(*lab.xb)
+                student("after_pred")  # where callbacks unpack what the loss is given
+                output = student.pred
         except Exception as e:
             raise NotApplicable(f"the forward pass raised {type(e).__name__}; shape-trace shows where") from e
         if not floats(output):

@@ -49,15 +49,16 @@ class StrayModules(Check):
     cost = "no pass; 1 forward and backward pass if there are strays, 2 forward passes if globals hold tensors"
 
     def measure(self, lab: Lab) -> EvidenceList:
-        copy = lab.twin()
-        strays = stray_modules(copy.model)
+        model = lab.learn.model
+        strays = stray_modules(model)
         found = EvidenceList([Evidence(name="stray modules", value=list(strays))])
-        if strays:
-            found += self._trained(lab, copy, strays)
-        names = sorted(global_tensors(copy.model))
+        if any(p.requires_grad for m in strays.values() for p in m.parameters()):
+            copy = lab.twin()
+            found += self._trained(lab, copy, stray_modules(copy.model))
+        names = sorted(global_tensors(model))
         found.append(Evidence(name="global tensors read", value=names))
         if names:
-            moved = self._moved(lab, copy.model)
+            moved = self._moved(lab, lab.twin().model)
             expected = f"> {FOLLOWS:g}"
             found.append(Evidence(name="output moved by other inputs", value=moved, unit="share", expected=expected))
         return found

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from fastai.callback.core import Callback
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, LabelSmoothingCrossEntropy, MSELossFlat
 from hypothesis import given
 from judging import check_of, evidence_of, is_judgement, judged
@@ -50,6 +51,24 @@ class Segments(nn.Module):
         return self.conv(x)
 
 
+class WithFeatures(nn.Module):
+    "Gives its features beside the scores, as recurrent models of fastai do."
+
+    def __init__(self):
+        super().__init__()
+        self.body = small_cnn()
+
+    def forward(self, x):
+        return self.body(x), x
+
+
+class TakesFirst(Callback):
+    "Hands the loss the scores alone."
+
+    def after_pred(self):
+        self.learn.pred = self.pred[0]
+
+
 def pixels(y):
     return torch.arange(64).reshape(1, 8, 8).add(y[:, None, None]).remainder(3)
 
@@ -74,6 +93,7 @@ LOOK_ALIKES = {
     "int32 class ids": lambda: with_targets(lambda y: y.int(), loss_func=CrossEntropyLossFlat()),
     "sigmoid and BCELoss": lambda: probabilities(),
     "triplet without labels": lambda: digits(loss_func=lambda out, y: (out[:-1] - out[1:]).pow(2).mean() + 1),
+    "output unpacked by a callback": lambda: digits(model=WithFeatures(), cbs=TakesFirst()),
     "ReLU before a cross-entropy": lambda: digits(model=nn.Sequential(small_cnn(), nn.ReLU())),
 }
 
