@@ -26,6 +26,7 @@ from fastai.torch_core import to_device
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import IterableDataset
 
 from diagnose.isolate import loaders, seed_everything
 from diagnose.stats import tensors
@@ -33,6 +34,7 @@ from diagnose.stats import tensors
 STAGES = (8, 24, 64, 192)  # items read so far; the next stage is read if it is likely to end in time
 SECONDS = 0.3  # for the items of one split
 BATCHES = 4  # read from one split where batches are needed
+MIXED = 96  # rows of batches that are made of spread items
 SECONDS_OF_BATCHES = 0.15  # after which no further batch is read
 TOGETHER = 32  # items collated at a time, a bound on memory
 KEPT = 4096  # values of a target that are kept, about
@@ -187,7 +189,7 @@ def mixed_batches_of(lab: Any, split: Split) -> list[tuple[list[Tensor], list[Te
     indices, bs, loader = indices_of(split), batch_size_of(split) or TOGETHER, split.loader
     if indices is None or split.by_rows:
         return batches_of(lab, split)
-    chosen = [indices[k] for k in spread_over(len(indices), min(BATCHES * bs, STAGES[-1]))]
+    chosen = [indices[k] for k in spread_over(len(indices), min(BATCHES * bs, MIXED))]
     found, began = [], time.monotonic()
     with as_it_was(lab.learn, split, lab.seed), suppress(Exception):  # the items were read before, one by one
         for some in (chosen[k : k + bs] for k in range(0, len(chosen), bs)):
@@ -283,7 +285,7 @@ def passes(loader: Any) -> Iterator[Any]:
         if fake is not None:
             stack.enter_context(fake.no_multiproc())
         sampler, dataset = getattr(loader, "batch_sampler", None), getattr(loader, "dataset", None)
-        if fake is None and sampler is not None and hasattr(dataset, "__getitem__") and hasattr(loader, "collate_fn"):
+        if fake is None and sampler is not None and _by_index(dataset) and hasattr(loader, "collate_fn"):
             for indices in sampler:  # as torch's own loader does in a worker
                 yield loader.collate_fn([dataset[i] for i in indices])
         else:
@@ -312,8 +314,12 @@ def indices_of(split: Split) -> Sequence[int] | None:
     chosen = getattr(getattr(split.loader, "sampler", None), "indices", None)
     if isinstance(chosen, Sequence):
         return chosen
-    indexed = getattr(split.loader, "indexed", hasattr(split.dataset, "__getitem__"))
+    indexed = getattr(split.loader, "indexed", _by_index(split.dataset))
     return range(split.size) if indexed and split.size and split.dataset is not None else None
+
+
+def _by_index(dataset: Any) -> bool:
+    return hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset)
 
 
 def item_at(split: Split, index: int) -> Any:
@@ -369,21 +375,25 @@ def _collated(learn: Learner, split: Split, read: list[tuple[int, Any]]) -> list
     if not read:
         return []
     files = [file_of(split.dataset, i) for i, _ in read]
-    with suppress(Exception):  # a collate function that insists on a whole batch
-        batch = _collate(split.loader, [item for _, item in read])
-        if not isinstance(batch, (Tensor, tuple, list, dict)):
-            batch = split.loader.after_batch(batch)  # a table, whose batch transform makes the tensors
-        inputs, targets = halves(learn, batch)
-        if inputs and all(t.ndim and t.shape[0] == len(read) for t in [*inputs, *targets]):
-            return [
-                Item(i, f, [part(t[k], n) for n, t in enumerate(inputs)], [_kept(t[k]) for t in targets])
-                for k, ((i, _), f) in enumerate(zip(read, files))
-            ]
+    inputs, targets = _rows_of(learn, split.loader, [item for _, item in read])
     found = []
-    for (i, item), f in zip(read, files):
-        inputs, targets = halves(learn, item)
-        found.append(Item(i, f, [part(t, n) for n, t in enumerate(inputs)], [_kept(t) for t in targets]))
+    for k, ((i, item), file) in enumerate(zip(read, files)):
+        xs, ys = ([t[k] for t in inputs], [t[k] for t in targets]) if inputs else halves(learn, item)
+        found.append(Item(i, file, [part(t, n) for n, t in enumerate(xs)], [_kept(t) for t in ys]))
     return found
+
+
+def _rows_of(learn: Learner, loader: Any, items: list[Any]) -> tuple[list[Tensor], list[Tensor]]:
+    "Inputs and targets of items collated, with a row for each; empty where that is not possible."
+    try:
+        batch = _collate(loader, items)
+        if not isinstance(batch, (Tensor, tuple, list, dict)):
+            batch = loader.after_batch(batch)  # a table, whose batch transform makes the tensors
+        inputs, targets = halves(learn, batch)
+    except Exception:  # a collate function that insists on a whole batch
+        return [], []
+    fit = all(t.ndim and t.shape[0] == len(items) for t in [*inputs, *targets])
+    return (inputs, targets) if fit else ([], [])
 
 
 def _collate(loader: Any, items: list[Any]) -> Any:
@@ -449,9 +459,11 @@ def _kept(t: Tensor) -> Tensor:
 
 def digest(t: Tensor) -> bytes:
     """Hash of shape, dtype and bits."""
-    t = t.detach().cpu().contiguous()
-    h = hashlib.blake2b(f"{tuple(t.shape)} {t.dtype}".encode(), digest_size=16)
-    h.update(t.flatten().view(torch.uint8).numpy().data if t.numel() else b"")
+    shape = tuple(t.shape)
+    t = (t.to_dense() if t.layout is not torch.strided else t).detach().cpu().contiguous().flatten()
+    t = t.clone(memory_format=torch.contiguous_format) if t.numel() == 1 else t  # one value may have any stride
+    h = hashlib.blake2b(f"{shape} {t.dtype}".encode(), digest_size=16)
+    h.update(t.view(torch.uint8).numpy().data if t.numel() else b"")
     return h.digest()
 
 
