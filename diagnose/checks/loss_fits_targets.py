@@ -379,10 +379,7 @@ def _accepted(loss: _Loss, fixed: Any) -> list[str]:
             if (shape or kind) and loss.accepts(fixed, replaced(loss.yb, [form])):
                 found.append(" ".join(filter(None, (shape, kind))))
                 break
-    if not found and (classes := _classes(fixed, loss.yb)):
-        if loss.accepts(fixed, replaced(loss.yb, [y.clamp(0, classes[0] - 1)])):
-            found.append(f"clamped to 0 ... {classes[0] - 1}")
-    elif not found and loss.accepts(fixed, replaced(loss.yb, [y.clamp(0, 1)])):
+    if not found and not _classes(fixed, loss.yb) and loss.accepts(fixed, replaced(loss.yb, [y.clamp(0, 1)])):
         found.append("clamped to [0, 1]")
     return found
 
@@ -462,7 +459,7 @@ def _texts(value: Any) -> str:
 
 
 def _first_line(e: Exception) -> str:
-    return (str(e).strip().splitlines() or [""])[0][:200]
+    return (str(e).strip().splitlines() or [""])[0][:200].rstrip(".")
 
 
 def _same(a: float, b: float, tolerance: float = 1e-6) -> bool:
