@@ -33,6 +33,7 @@ from diagnose.stats import tensors
 
 STAGES = (8, 24, 64, 192)  # items read so far; the next stage is read if it is likely to end in time
 SECONDS = 0.3  # for the items of one split
+SLOWEST = 2.0  # seconds after which no further item is read, once there are two
 BATCHES = 4  # read from one split where batches are needed
 MIXED = 96  # rows of batches that are made of spread items
 SECONDS_OF_BATCHES = 0.15  # after which no further batch is read
@@ -335,21 +336,26 @@ def _read(learn: Learner, split: Split) -> None:
     chosen = [indices[k] for k in spread_over(len(indices), STAGES[-1])]
     began, done = time.monotonic(), 0
     for stage in STAGES:
-        for start in range(done, min(stage, len(chosen)), TOGETHER):
-            _read_some(learn, split, chosen[start : min(start + TOGETHER, stage)])
-        done = min(stage, len(chosen))
-        if not split.items and done and len(split.unreadable) == done:
-            split.unreadable.clear()  # an index means something else to this data set: that is no fault
-            return _read_rows(learn, split)
+        while done < min(stage, len(chosen)):
+            some = chosen[done : min(done + TOGETHER, stage)]
+            _read_some(learn, split, some, began + SLOWEST)
+            done += len(some)
+        if not split.items and split.unreadable:
+            told, split.unreadable = split.unreadable, []
+            _read_rows(learn, split)  # an index may mean something else to this data set: that is no fault
+            split.unreadable = [] if split.items else told
+            return None
         later = next((s for s in STAGES if s > stage), None)
         if done == len(chosen) or later is None or (time.monotonic() - began) * later / stage > SECONDS:
             return None
     return None
 
 
-def _read_some(learn: Learner, split: Split, indices: Iterable[int]) -> None:
+def _read_some(learn: Learner, split: Split, indices: Iterable[int], deadline: float) -> None:
     read, bits = [], []
     for i in indices:
+        if len(split.items) + len(read) > 1 and time.monotonic() > deadline:
+            break
         try:
             item = item_at(split, i)
         except Exception as e:  # is told as evidence, with its index and file
@@ -358,8 +364,7 @@ def _read_some(learn: Learner, split: Split, indices: Iterable[int]) -> None:
         if item is None:  # fastai's way to skip an item
             continue
         read.append((i, item))
-        held = [t for t in _held(item) if isinstance(t, Tensor)]
-        if held:
+        if held := _in_memory(item):
             strides = [f"shape {tuple(t.shape)}, strides {t.stride()}" for t in held if _expanded(t)]
             split.plain += not strides
             if strides:
@@ -367,6 +372,18 @@ def _read_some(learn: Learner, split: Split, indices: Iterable[int]) -> None:
             bits.append((i, held, [digest(t) for t in held]))
     split.overwritten += [i for i, held, was in bits if [digest(t) for t in held] != was]
     split.items += _collated(learn, split, read)
+
+
+def _in_memory(tree: Any) -> list[Tensor]:
+    "Every tensor of an item, and every array that can be seen as one, without a copy."
+    if isinstance(tree, Tensor):
+        return [tree.detach().as_subclass(Tensor)] if tree.layout is torch.strided else []
+    if isinstance(tree, np.ndarray):
+        simple = tree.dtype.kind in "fiub" and tree.flags.writeable and tree.flags.c_contiguous
+        return [torch.from_numpy(tree)] if simple else []
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    return [t for v in tree for t in _in_memory(v)] if isinstance(tree, (tuple, list)) else []
 
 
 def _collated(learn: Learner, split: Split, read: list[tuple[int, Any]]) -> list[Item]:
@@ -436,7 +453,7 @@ def _held(tree: Any) -> list[Tensor]:
         return [tree.detach().as_subclass(Tensor)]
     if isinstance(tree, (Image.Image, np.ndarray, np.generic)):
         array = np.asarray(tree)
-        return [torch.from_numpy(np.ascontiguousarray(array))] if array.dtype.kind in "fiub" else []
+        return [torch.from_numpy(np.array(array))] if array.dtype.kind in "fiub" else []
     if isinstance(tree, (bool, int, float)):
         return [torch.tensor(tree)]
     if isinstance(tree, dict):

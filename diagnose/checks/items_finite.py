@@ -94,7 +94,7 @@ class ItemsFinite(Check):
         missing = sum(v for e in evidence.all("items with a missing label") if (v := _count(e)) > 0)
         notes = [f"{len(nan)} inputs hold NaN and the pipeline copes with it"] if nan else []
         notes += [f"{missing:.0f} items lack some of their labels"] if missing else []
-        return Judgement("pass", "; ".join([f"{read:.0f} items of all splits can be read and are finite", *notes]))
+        return Judgement("pass", "; ".join([f"all {read:.0f} items that were read are finite", *notes]))
 
 
 def _count(e: Evidence) -> float:

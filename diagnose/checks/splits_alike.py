@@ -70,7 +70,7 @@ class SplitsAlike(Check):
         return found
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        said = []
+        said, few, factors, gaps = 0, [], [], []
         for e in evidence.all("channels or columns"):
             total, differ = number(EvidenceList([e]), e.name), number(evidence, "that differ", e.where)
             if not (total > 0 and differ >= 0):
@@ -87,11 +87,18 @@ class SplitsAlike(Check):
                     f"{size} (at most {FACTOR:g} and {APART:g}); "
                     f"mean {means[0]:.3g} in training, {means[1]:.3g} in validation",
                 )
-            few = f" ({differ:.0f} differ: {listed(texts(evidence, 'places', e.where))})" if differ else ""
-            said.append(f"{e.where}: {size}{few}")
+            said += 1
+            factors.append(factor)
+            gaps.append(apart)
+            few += [f"{place} of {e.where}" for place in texts(evidence, "places", e.where)]
         if not said:
             return Judgement("skip", "not measured")
-        return Judgement("pass", f"splits differ little; {listed(said)}")
+        note = f"; only {listed(few)} differ" if few else ""
+        return Judgement(
+            "pass",
+            f"splits are alike{note}: standard deviations differ by a factor of up to {max(factors):.3g}, "
+            f"means by up to {max(gaps):.2g} standard deviations",
+        )
 
 
 def _inputs(lab: Lab, split: Split) -> list[Tensor | None]:

@@ -1,6 +1,7 @@
 """data: one reading of both splits, for every kind of data set; what all checks of the data promise together."""
 
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -237,3 +238,13 @@ def test_a_model_without_data_of_its_own_kind():
 def test_digest_of_any_tensor(t):
     assert digest(t) == digest(t.clone())
     assert digest(t) != digest(torch.full((7,), 9.0))
+
+
+def test_slow_items_are_few():
+    def slow(i):
+        time.sleep(0.6)
+        return digit(i)
+
+    began = time.monotonic()
+    assert 2 <= len(splits_of(Lab(from_learner(over(slow, count=64)), 0))[0].items) <= 8
+    assert time.monotonic() - began < 5

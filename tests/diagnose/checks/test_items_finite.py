@@ -127,3 +127,12 @@ def test_numbers_alone():
 @given(evidence_of(NAMES))
 def test_judge_never_raises(evidence):
     assert is_judgement(CHECK.judge(evidence))
+
+
+def test_validation_of_which_nothing_can_be_read():
+    def missing(i):
+        raise FileNotFoundError(f"no file {i}.png")
+
+    status, summary = judged(ID, over(digit, missing))
+    assert status == "fail"
+    assert "FileNotFoundError: no file 0.png" in summary
