@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import math
 import random
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,6 +40,7 @@ MIXED = 96  # rows of batches that are made of spread items
 SECONDS_OF_BATCHES = 0.15  # after which no further batch is read
 TOGETHER = 32  # items collated at a time, a bound on memory
 KEPT = 4096  # values of a target that are kept, about
+FILE = re.compile(r"^[^\n]{1,1000}\.\w{1,5}$")  # what a text that names a file looks like
 GOLDEN = (math.sqrt(5) - 1) / 2  # multiples of it spread evenly and follow no period of the data set
 
 
@@ -204,12 +206,19 @@ def mixed_batches_of(lab: Any, split: Split) -> list[tuple[list[Tensor], list[Te
 
 
 def read_again(lab: Any, split: Split, most: int = STAGES[0]) -> list[tuple[Item, Item]]:
-    """The first items of a split, read a second time with random streams that have moved on. Pairs: before, after."""
-    first = split.items[:most]
-    with as_it_was(lab.learn, split, lab.seed + 101):
-        again = _collated(lab.learn, split, [(i.index, item_at(split, i.index)) for i in first])
-    after = {i.index: i for i in again}
-    return [(i, after[i.index]) for i in first if i.index in after]
+    """A few items read twice, while random streams move on. Pairs: before, after.
+
+    They are taken as they come, since collating may draw anew on purpose (mixup); collated where they hold no target.
+    """
+    indices = [i.index for i in split.items[:most]]
+    with as_it_was(lab.learn, split, lab.seed):
+        twice = [{i: item for i in indices if (item := item_at(split, i)) is not None} for _ in range(2)]
+        if all(halves(lab.learn, item)[1] for read in twice for item in read.values()):
+            return [
+                tuple(_item(split, i, *halves(lab.learn, read[i])) for read in twice) for i in twice[0] if i in twice[1]
+            ]
+        before, after = ({i.index: i for i in _collated(lab.learn, split, list(read.items()))} for read in twice)
+        return [(before[i], after[i]) for i in before if i in after]
 
 
 def targets_at(lab: Any, split: Split, index: int) -> list[Tensor]:
@@ -391,13 +400,17 @@ def _collated(learn: Learner, split: Split, read: list[tuple[int, Any]]) -> list
     read = [(i, item) for i, item in read if item is not None]
     if not read:
         return []
-    files = [file_of(split.dataset, i) for i, _ in read]
     inputs, targets = _rows_of(learn, split.loader, [item for _, item in read])
     found = []
-    for k, ((i, item), file) in enumerate(zip(read, files)):
+    for k, (i, item) in enumerate(read):
         xs, ys = ([t[k] for t in inputs], [t[k] for t in targets]) if inputs else halves(learn, item)
-        found.append(Item(i, file, [part(t, n) for n, t in enumerate(xs)], [_kept(t) for t in ys]))
+        found.append(_item(split, i, xs, ys))
     return found
+
+
+def _item(split: Split, index: int, inputs: list[Tensor], targets: list[Tensor]) -> Item:
+    parts = [part(t, n) for n, t in enumerate(inputs)]
+    return Item(index, file_of(split.dataset, index), parts, [_kept(t) for t in targets])
 
 
 def _rows_of(learn: Learner, loader: Any, items: list[Any]) -> tuple[list[Tensor], list[Tensor]]:
@@ -558,7 +571,7 @@ def path_of(dataset: Any, index: int) -> Path | None:
                 continue
             entry = held[index]
             entry = entry[0] if isinstance(entry, (tuple, list)) and entry else entry
-            if isinstance(entry, PathLike) or (isinstance(entry, str) and Path(entry).suffix and len(entry) < 1024):
+            if isinstance(entry, PathLike) or (isinstance(entry, str) and FILE.search(entry)):
                 return Path(entry)
     return None
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,12 @@ from judging import check_of
 from learners import HEALTHY, small_cnn
 from odd_subjects import graph_batches, list_of_batches, segmentation, tied_weights, torch_loaders, two_workers
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import IterableDataset, SubsetRandomSampler
 
 from diagnose.checks import Evidence, EvidenceList
-from diagnose.data import batches_of, digest, mixed_batches_of, read_again, splits_of, spread_over
+from diagnose.data import batches_of, digest, file_of, mixed_batches_of, read_again, splits_of, spread_over
 from diagnose.errors import NotApplicable
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
@@ -248,3 +250,21 @@ def test_slow_items_are_few():
     began = time.monotonic()
     assert 2 <= len(splits_of(Lab(from_learner(over(slow, count=64)), 0))[0].items) <= 8
     assert time.monotonic() - began < 5
+
+
+def test_mixup_while_collating_is_healthy():
+    "As torchvision recommends it: pictures and one-hot labels of a batch are mixed by the collate function."
+
+    def mixed(items):
+        x, y = torch.stack([i[0] for i in items]), torch.stack([i[1] for i in items])
+        weight, y = float(torch.rand(1)), F.one_hot(y, 10).float()
+        return x.lerp(x.roll(1, 0), weight), y.lerp(y.roll(1, 0), weight)
+
+    assert not not_passed(over(digit, torchs=True, loss=nn.CrossEntropyLoss(), collate_fn=mixed))
+
+
+def test_only_names_of_files_are_files():
+    class Held:
+        items = ["he said: yes. And went/on", Path("a/b.png"), "c/d.jpeg", 5]
+
+    assert [file_of(Held(), i) for i in range(4)] == ["", "a/b.png", "c/d.jpeg", ""]
