@@ -1,8 +1,8 @@
 """An item that is read twice has the same label.
 
 ## What it does
-Reads the first 8 of its sample of items of each split a second time, with random streams that have moved on, and
-compares bits.
+Reads 8 items of each split twice, while the random streams move on, and compares bits before they are collated: mixing
+rows in the collate function (mixup) is no fault.
 
 ## Why it matters
 Random augmentation changes the input and keeps the label: that is as it should be. A label that is drawn anew under
@@ -35,7 +35,7 @@ class ItemsRepeatable(Check):
 
     stage = "inspection"
     order = 42
-    cost = "8 items of each split, read once more"
+    cost = "8 items of each split, read twice"
 
     def measure(self, lab: Lab) -> EvidenceList:
         splits = [s for s in splits_of(lab) if s.items and not s.by_rows]

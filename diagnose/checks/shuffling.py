@@ -19,8 +19,8 @@ into a batch on purpose is no failure: its batches hold more than one label.
 `shuffle=True` on the training loader; a shuffled list of files before it is split.
 
 ## Source
-Bengio 2012, "Practical recommendations for gradient-based training", 3.1 (shuffle); real failure F7 and F17 of the
-notes (tiny batches of one label).
+Bengio 2012, "Practical recommendations for gradient-based training", 3.1 (shuffle); real failure F17 of the notes
+(a pass on items of one label proves nothing).
 """
 
 import numpy as np
