@@ -100,8 +100,21 @@ class Lab:
 
     @cached_property
     def batch(self) -> Any:
-        """The fixed batch of all one-batch trials: up to 16 rows of the first training batch, the same every time."""
-        return few_rows(self.whole_batch, ROWS)
+        """The fixed batch of all one-batch trials: up to 16 rows of the first training batch, the same every time.
+
+        A model or a loss that is made for one batch size gets the whole batch.
+        """
+        few = few_rows(self.whole_batch, ROWS)
+        return few if few is self.whole_batch or self._accepts(few) else self.whole_batch
+
+    def _accepts(self, batch: Any) -> bool:
+        copy = twin(self.learn, [batch])
+        seed_everything(self.seed)
+        try:
+            trials.batch_loss(copy, batch, training=False)
+        except Exception:  # if it is not the number of rows, it is raised again when the whole batch is used
+            return False
+        return True
 
     @cached_property
     def rows(self) -> int:

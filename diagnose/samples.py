@@ -31,6 +31,10 @@ def samples(lab: Lab, model: torch.nn.Module | None = None) -> tuple[list[Sample
         inputs = []
         for k, x in enumerate(tensors(lab.xb)):
             title = titles[k] if k < len(titles) else f"input {k + 1}"
+            if not x.ndim or x.shape[0] != lab.rows:
+                shape = "×".join(map(str, x.shape)) or "one number"
+                inputs.append(SampleInput(title=title, text=f"{shape}, not one for each row"))
+                continue
             png = picture(x[i]) if x.ndim == 4 else None
             if png:
                 name = f"samples/{i:02}-{k}.png"
@@ -42,7 +46,7 @@ def samples(lab: Lab, model: torch.nn.Module | None = None) -> tuple[list[Sample
         rows.append(
             Sample(
                 inputs=inputs,
-                target="; ".join(_target(lab, t[i]) for t in tensors(lab.yb) if t.ndim),
+                target="; ".join(_target(lab, t[i]) for t in tensors(lab.yb) if t.ndim and t.shape[0] == lab.rows),
                 prediction="; ".join(_prediction(lab, t[i]) for t in outs if t.shape[0] == lab.rows),
                 loss=_row_loss(copy, output, lab.yb, i),
             )

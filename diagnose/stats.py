@@ -49,8 +49,12 @@ def _values(t: Tensor) -> Tensor:
 
 def relative_change(before: Tensor, after: Tensor) -> float:
     """‖after − before‖ / ‖before‖, the latter at least 1e-12, so that any move of an all-zero tensor is seen."""
-    moved = torch.linalg.vector_norm(after.detach().float() - before.detach().float())
-    return float(moved / torch.linalg.vector_norm(before.detach().float()).clamp_min(1e-12))
+    before, after = _wide(before), _wide(after)
+    return float(torch.linalg.vector_norm(after - before) / torch.linalg.vector_norm(before).clamp_min(1e-12))
+
+
+def _wide(t: Tensor) -> Tensor:
+    return t.detach() if t.dtype == torch.float64 else t.detach().float()  # a double must not lose its small moves
 
 
 def spread(outputs: Any) -> float:
@@ -95,6 +99,8 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
 
 def rows_changed(before: Tensor, after: Tensor, tolerance: float = 1e-5) -> list[int]:
     """Indices along dimension 0 whose values differ by more than `tolerance` of the largest magnitude in `before`."""
-    size = before.detach().abs().float().max().clamp_min(1e-30) if before.numel() else torch.tensor(1.0)
-    gap = (after.detach().float() - before.detach().float()).abs().flatten(1).amax(1)
+    if not before.numel():
+        return []
+    size = before.detach().abs().float().max().clamp_min(1e-30)
+    gap = (after.detach().float() - before.detach().float()).abs().reshape(before.shape[0], -1).amax(1)
     return (~(gap <= tolerance * size)).nonzero().flatten().tolist()

@@ -12,20 +12,21 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from torch import Tensor, nn
 
 from diagnose.changes import Change
 from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
-from diagnose.isolate import fixed_loaders, seed_everything, twin
-from diagnose.stats import relative_change, replaced, spread, tensors, total_norm
+from diagnose.isolate import fixed_loaders, loaders, seed_everything, twin
+from diagnose.stats import relative_change, replaced, same_bits, spread, tensors, total_norm
 
 LEARNED = 0.8  # a batch counts as learned from here on: see reports/thresholds.md
 ENOUGH = 0.95  # a trial stops here: more steps would not change what is concluded
@@ -190,6 +191,7 @@ def run_trial(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch would warn of is what the checks report
         student = twin(learn, data)
+        _keep_steps_per_batch(learn, student, batches)
         name = change.name if change else ""
         seed_everything(seed)
         try:
@@ -213,6 +215,17 @@ def run_trial(
         student.dls = fixed_loaders(student, batches[:1])  # hundreds of batches must not live as long as the result
     trial.seconds = time.monotonic() - started
     return trial
+
+
+def _keep_steps_per_batch(learn: Learner, student: Learner, batches: list[Any]) -> None:
+    "Accumulation counts rows: with the few rows of a trial it would step so many times more seldom than the owner's."
+    whole = getattr(loaders(learn)[0], "bs", None)
+    rows = max((len(t) for b in batches[:1] for t in tensors(b)[:1] if t.ndim), default=0)
+    if not isinstance(whole, int) or not 0 < rows < whole:
+        return
+    for cb in student.cbs:
+        if isinstance(cb, GradientAccumulation):
+            cb.n_acc = max(round(cb.n_acc * rows / whole), 1)
 
 
 class _Captured(Callback):
@@ -240,10 +253,9 @@ def prepared(student: Learner, batch: Any) -> tuple[tuple, tuple]:
 def batch_loss(student: Learner, batch: Any, training: bool) -> float:
     """Loss of one batch without a step, in training or in evaluation mode. `student` is a twin."""
     xb, yb = prepared(student, batch)
-    student.model.train(training)
     student.training = training
     with torch.no_grad():
-        return float(student.loss_func(student.model(*xb), *yb).detach().float().mean())
+        return float(student.loss_func(forward(student.model, xb, training), *yb).detach().float().mean())
 
 
 def measure_scale(student: Learner, batches: list[Any]) -> Scale:
@@ -261,11 +273,9 @@ def measure_scale(student: Learner, batches: list[Any]) -> Scale:
         xb, yb = prepared(student, batch)
         if not len(yb):
             raise NotApplicable("the batch has no target: fastai computes no loss without one")
-        was = student.model.training
-        student.model.eval()
-        with torch.enable_grad():
+        with unchanged(student.model), torch.enable_grad():
+            student.model.eval()
             output = student.model(*xb)
-        student.model.train(was)
         student.training = True  # MixUp and the like act on the loss only while training
         scales.append(_scale_of_batch(student.loss_func, output, yb))
     n = len(scales)
@@ -374,7 +384,17 @@ def scale_of(loss_of: Callable[[Any], Tensor], output: Any) -> Scale:
     best = min(_least(loss_of_constant, [torch.zeros_like(m) for m in means]), _least(loss_of_constant, means))
     wide = [m.expand_as(t).contiguous() for m, t in zip(means, finite)]
     floor = min(_least(loss_of_free, [torch.zeros_like(t) for t in finite]), _least(loss_of_free, wide), best)
+    scale = Scale(best, floor, "", floor)
+    if scale.room or not math.isfinite(floor):
+        return scale
+    # a loss that compares rows with each other has no slope where all rows are alike: start where they differ
+    apart = [t.clone() for t in finite] if spread(finite) > 0 else [_noise(t) for t in finite]
+    floor = min(_least(loss_of_free, apart), floor)
     return Scale(best, floor, "", floor)
+
+
+def _noise(t: Tensor) -> Tensor:
+    return torch.randn(t.shape, generator=torch.Generator().manual_seed(0)).to(t.device)
 
 
 def _least(loss_of: Callable[[list[Tensor]], Tensor], start: list[Tensor], rounds: int = 60) -> float:
@@ -404,13 +424,27 @@ def _least(loss_of: Callable[[list[Tensor]], Tensor], start: list[Tensor], round
 
 
 def forward(model: nn.Module, xb: tuple, training: bool = False) -> Any:
-    """One forward pass without a gradient, in the given mode; the modes of all modules end as they were."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.train(training)
-    try:
-        with torch.no_grad():
-            output = model(*xb)
+    """One forward pass without a gradient, in the given mode; the model ends as it was."""
+    with unchanged(model), torch.no_grad():
+        model.train(training)
+        output = model(*xb)
         return replaced(output, [t.detach() for t in tensors(output)])
+
+
+@contextlib.contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Whatever a forward pass keeps in the model ends as it began: modes, buffers, and attributes such as the hidden
+    state of a recurrent model, without which the next pass would differ although its inputs do not."""
+    bound = [(m, dict(vars(m)), dict(m._buffers)) for m in model.modules()]
+    bits = [(b, b.detach().clone()) for b in model.buffers()]
+    try:
+        yield
     finally:
-        for m, mode in modes:
-            m.training = mode
+        for module, attributes, buffers in bound:
+            vars(module).clear()
+            vars(module).update(attributes)
+            module._buffers.update(buffers)
+        with torch.no_grad():
+            for buffer, was in bits:
+                if not same_bits(buffer, was):
+                    buffer.copy_(was)

@@ -9,8 +9,10 @@ A net that knows nothing should start at the best constant. One that starts far 
 learning the last bias; one that starts far below has seen the answers.
 
 ## How it is judged
-Fails if the first loss is not finite. Warns if it lies above the best constant by more than twice the whole distance
-from there to the floor. Healthy subjects start 0 to 0.4 of that distance above it (reports/thresholds.md).
+Fails if the first loss is not finite. Warns if it lies above the best constant by more than 25 times the distance
+from there to the floor. Most healthy subjects start 0 to 0.4 of that distance above it
+(reports/thresholds.md); for squared errors it is (mean / standard deviation)² of the target, 2 to 3 for
+pictures scaled to [0, 1]; 25 is a mean of five standard deviations.
 
 ## What to do
 Set the last bias to the base rate (logit of the class frequencies, or mean of the targets), or standardise the targets.
@@ -24,7 +26,7 @@ import math
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.lab import Lab
 
-ABOVE = 2.0  # first loss above the best constant, as a share of the distance from there to the floor
+ABOVE = 25.0  # first loss above the best constant, as a share of the distance from there to the floor
 
 
 class FirstLoss(Check):

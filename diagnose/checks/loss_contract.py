@@ -13,8 +13,9 @@ Each of these trains without an error message and learns little or nothing.
 ## How it is judged
 Fails on an accidental broadcast. Fails if the outputs are confined to [0, 1] and outputs outside that range would lower
 the loss by more than a tenth of the distance from the best constant to the floor: 0.00 for losses that expect
-probabilities, 0.4 to 0.7 for a softmax or sigmoid applied twice (reports/thresholds.md). Warns if the loss grows with
-the batch.
+probabilities, 0.4 to 0.7 for a softmax or sigmoid applied twice (reports/thresholds.md). Warns if the loss of the
+batch given twice over is twice or four times as large, to one per cent: a sum over rows, or over pairs. Other ratios
+belong to losses that compare rows with each other, and pass.
 
 ## What to do
 Give prediction and target one shape; take the last activation out of the model; use `reduction="mean"`.
@@ -34,6 +35,7 @@ from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import floats
 
+EXACT = 0.01  # a sum over rows doubles and one over pairs of rows quadruples, up to rounding
 LOST = 0.1  # share of the way from the best constant to the floor that confined outputs may cost
 
 
@@ -105,8 +107,10 @@ class LossContract(Check):
                 f"{stated(lost, 2)} of what could be learned is out of reach (at most {LOST})",
             )
         ratio = evidence.get("loss of the batch twice over / of the batch")
-        if ratio is not None and not abs(ratio - 1) <= 0.1:
-            return Judgement(
-                "warn", f"the loss grows with the batch: given twice over it is {ratio:.2f} times as large"
-            )
-        return Judgement("pass", f"first loss {loss:.4g}; shapes agree, outputs are {kind or 'as the loss expects'}")
+        told = f"first loss {loss:.4g}; shapes agree, outputs are {kind or 'as the loss expects'}"
+        if not isinstance(ratio, (int, float)) or abs(ratio - 1) <= 0.1:
+            return Judgement("pass" if ratio is None or isinstance(ratio, (int, float)) else "warn", told)
+        grows = f"given twice over, the loss of the batch is {stated(ratio)} times as large"
+        if math.isfinite(ratio) and not any(abs(ratio - k) <= EXACT * k for k in (2, 4)):
+            return Judgement("pass", f"{told}; {grows}, as where a loss compares rows with each other")
+        return Judgement("warn", f"the loss grows with the batch: {grows}")

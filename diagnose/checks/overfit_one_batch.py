@@ -11,7 +11,8 @@ enough steps and both modes: the notes' author lost two months to a subset that 
 two.
 
 ## How it is judged
-Passes from 0.8 on, and only if the batch has at least two different targets: any bias passes on one. Fails below 0.5.
+Passes from 0.8 on, and only if the batch has at least two different targets, or a loss that no constant output
+satisfies (contrastive losses read no target): any bias passes on one. Fails below 0.5.
 A trial that reaches 0.95 after at least 50 steps stops there. Warns if the evaluation mode lags by more than 0.4.
 Healthy subjects reach 0.95 or more, faulty ones 0.0 to 0.6 (reports/thresholds.md).
 
@@ -32,6 +33,7 @@ from diagnose.stats import tensors
 from diagnose.trial import ENOUGH, LEARNED
 
 NOT_LEARNED = 0.5
+SOLVED_BY_BIAS = 0.01  # of the way from the first loss to the floor: a best constant this near it is the answer
 GAP = 0.4  # how far evaluation mode may lag behind training mode
 
 
@@ -70,7 +72,9 @@ class OverfitOneBatch(Check):
         told = f"learned {amount(learned)} of one batch in {steps} steps (loss {first:.4g} to {last:.4g})"
         if evidence.get("stopped") == "not finite":
             return Judgement("fail", f"the loss became {last} at step {steps}")
-        if evidence.get("different targets", default=0) < 2:
+        constant, floor = (evidence.get(n, default=math.nan) for n in ("best constant", "floor"))
+        bias_suffices = not constant - floor > SOLVED_BY_BIAS * abs(first - floor)
+        if evidence.get("different targets", default=0) < 2 and bias_suffices:
             return Judgement("warn", f"{told}, which proves nothing: every target of the batch is the same")
         if not learned >= NOT_LEARNED:
             return Judgement("fail", f"{told}, needed {LEARNED:.0%}")

@@ -2,7 +2,8 @@
 
 ## What it does
 Trains a copy on the labels of the fixed batch with inputs that are noise of the same mean and spread, drawn anew at
-every step; and a copy on its inputs with labels that are permuted anew at every step. Nothing can be learned in
+every step; and a copy on its inputs with labels that are permuted anew at every step, unless the targets are all the
+same, or all different integers (the index of a row, as contrastive tasks carry it). Nothing can be learned in
 either, beyond the best constant. Both are compared with the trial on the real batch.
 
 ## Why it matters
@@ -26,7 +27,7 @@ import math
 import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
-from diagnose.errors import NotApplicable
+from diagnose.errors import NotApplicable, SubjectError
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
 from diagnose.trial import WINDOW
@@ -54,7 +55,7 @@ class RealAgainstRandom(Check):
         lab.say("real against random: noise as inputs")
         noisy = [(*noise_like(real, generator), *targets) for _ in range(STEPS)]
         found += self._curve(lab, noisy, "noise inputs")
-        if any(t.shape[0] != lab.rows for t in tensors(targets) if t.ndim):
+        if any(t.shape[0] != lab.rows for t in tensors(targets) if t.ndim) or _no_labels(targets):
             return found
         lab.say("real against random: permuted labels")
         orders = [torch.randperm(lab.rows, generator=generator) for _ in range(STEPS)]
@@ -62,7 +63,10 @@ class RealAgainstRandom(Check):
         return EvidenceList([*found, *self._curve(lab, permuted, "permuted labels")])
 
     def _curve(self, lab: Lab, batches: list, name: str) -> EvidenceList:
-        trial = lab.trial(batches=batches, steps=STEPS, scale=lab.scale, stop_at=math.inf)
+        try:
+            trial = lab.trial(batches=batches, steps=STEPS, scale=lab.scale, stop_at=math.inf)
+        except SubjectError as e:
+            raise NotApplicable(f"the subject raised on {name}: {e}") from e
         tail = trial.loss[-2 * WINDOW :]
         learned = lab.scale.learned(sum(tail) / len(tail)) if tail else math.nan
         norms = trial.grad_norm
@@ -90,16 +94,24 @@ class RealAgainstRandom(Check):
 
 def noise_like(real: tuple, generator: torch.Generator) -> tuple:
     """Inputs of the same shape without their content: normal noise of the same mean and spread in place of numbers, and
-    integers drawn from those that occur."""
+    integers drawn from those that occur at the same place of other rows: a column keeps its categories."""
     new = []
     for t in tensors(real):
         if t.is_floating_point():
             mean, std = t.float().mean(), t.float().std()
             new.append((torch.randn(t.shape, generator=generator).to(t.device) * std + mean).to(t.dtype))
         else:
-            picks = torch.randint(t.numel(), t.shape, generator=generator)
-            new.append(t.flatten()[picks.to(t.device)])
+            picks = torch.randint(t.shape[0], t.shape, generator=generator) if t.ndim else None
+            new.append(t if picks is None else t.gather(0, picks.to(t.device)))
     return tuple(replaced(real, new)) if floats(real) or tensors(real) else real
+
+
+def _no_labels(targets: tuple) -> bool:
+    "True if the targets are the same in every row, or one integer that counts the rows: permuting says nothing then."
+    parts = [t for t in tensors(targets) if t.ndim]
+    alike = all(bool((t == t[:1]).all()) for t in parts)
+    index = len(parts) == 1 and not parts[0].is_floating_point() and parts[0].numel() == len(parts[0].unique())
+    return alike or (index and parts[0].ndim == 1)
 
 
 def _taken(t: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

@@ -45,6 +45,10 @@ class RowIndependence(Check):
         rows = lab.rows
         if rows < 3:
             raise NotApplicable(f"the batch has {rows} rows, at least 3 are needed")
+        for t in tensors(lab.xb):
+            if not t.ndim or t.shape[0] != rows:  # edges of a graph, a mask: rows may depend on each other on purpose
+                shape = "×".join(map(str, t.shape)) or "one number"
+                raise NotApplicable(f"an input of shape {shape} has not one entry for each of {rows} rows")
         model = lab.twin().model
         seed_everything(lab.seed)
         with torch.no_grad():

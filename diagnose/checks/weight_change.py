@@ -8,9 +8,9 @@ The notes: "layer stats remain unchanged after 10 epochs with an enormous LR". A
 not move is missing from the optimizer, has a rate of zero, or the step is cancelled.
 
 ## How it is judged
-Fails if a parameter with a non-zero gradient did not move by one bit, or if the weights as a whole moved by less than
-1e-4 over the trial. Parameters without a gradient, and frozen ones, are left alone. 1e-4 is the notes' own figure (D9);
-healthy subjects move by 0.02 to 0.9 (reports/thresholds.md).
+Fails if a parameter with a gradient (above 1e-6 of the whole: below is rounding) did not move by one bit, or if the
+weights as a whole moved by less than 1e-4 over the trial. Parameters without a gradient, and frozen ones, are left
+alone. 1e-4 is the notes' own figure (D9); healthy subjects move by 0.02 to 0.9 (reports/thresholds.md).
 
 ## What to do
 Compare with `optimizer-holds-parameters` and the learning-rate ladder.
@@ -23,8 +23,10 @@ import math
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
 from diagnose.lab import Lab
+from diagnose.stats import total_norm
 
 LEAST = 1e-4
+ROUNDING = 1e-6  # of the whole gradient: what a bias before a norm layer gets is rounding, below 1e-7
 
 
 class WeightChange(Check):
@@ -36,7 +38,9 @@ class WeightChange(Check):
 
     def measure(self, lab: Lab) -> EvidenceList:
         trial, grads = lab.baseline, lab.gradients.of
-        with_gradient = {n for n, g in grads.items() if g is not None and bool(g.any())}
+        norms = {n: total_norm([g]) for n, g in grads.items() if g is not None}
+        least = ROUNDING * math.hypot(*(v for v in norms.values() if math.isfinite(v)))
+        with_gradient = {n for n, v in norms.items() if not v <= least}
         still = [n for n in trial.moved if n in with_gradient and trial.moved[n] == 0]
         before = {n: p.detach().float().norm() for n, p in lab.learn.model.named_parameters()}
         total = math.sqrt(sum((trial.moved[n] * float(before[n])) ** 2 for n in trial.moved if n in before))

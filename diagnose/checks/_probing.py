@@ -1,0 +1,142 @@
+"""What several probes share: reading evidence without ever raising, altering rows, a few batches of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from fastai.callback.core import Callback, CancelFitException
+from fastai.learner import Learner
+from torch import Tensor, nn
+
+from diagnose.errors import NotApplicable, SubjectError
+from diagnose.evidence import EvidenceList
+from diagnose.isolate import seed_everything, twin
+from diagnose.lab import Lab
+from diagnose.stats import floats, replaced, tensors
+
+# ---- reading evidence, for `judge` --------------------------------------------------------------------------------
+
+
+def number(evidence: EvidenceList, name: str, where: str | None = None) -> float:
+    """A measured number; NaN if it is missing or no number."""
+    return as_number(evidence.get(name, where))
+
+
+def as_number(value: object) -> float:
+    """A value as a float; NaN if it is no number."""
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def names_in(evidence: EvidenceList, name: str) -> list[str]:
+    """A measured list as texts; empty if it is missing or no list."""
+    value = evidence.get(name)
+    return [str(v) for v in value] if isinstance(value, list) else []
+
+
+def by_place(evidence: EvidenceList, name: str) -> dict[str, float]:
+    """Every number of that name by the place where it was measured."""
+    return {e.where: as_number(e.value) for e in evidence.all(name)}
+
+
+# ---- outputs and rows -----------------------------------------------------------------------------------------------
+
+
+def rows_of(xb: tuple, chosen: list[int], rows: int) -> tuple:
+    """The inputs cut to some rows.
+
+    Raises:
+        NotApplicable: an input has no row for each row of the batch.
+    """
+    parts = tensors(xb)
+    if not parts or any(not t.ndim or t.shape[0] != rows for t in parts):
+        raise NotApplicable("the inputs do not all have one row for each row of the batch")
+    return replaced(xb, [t[torch.tensor(chosen, device=t.device)] for t in parts])
+
+
+def size_of(output: Any) -> float:
+    """Largest magnitude of the floating-point part of an output; 0 if there is none or it is all zero."""
+    return max((float(t.detach().float().abs().max()) for t in floats(output) if t.numel()), default=0.0)
+
+
+def largest_move(before: Any, after: Any) -> float:
+    """Largest change between two outputs as a share of the largest magnitude; infinity where shapes differ, NaN if any
+    value is.
+
+    Raises:
+        NotApplicable: there is no floating-point output.
+    """
+    old, new = floats(before), floats(after)
+    if not old or not sum(t.numel() for t in old):
+        raise NotApplicable("the model's output holds no floating-point tensor")
+    if [t.shape for t in old] != [t.shape for t in new]:
+        return math.inf
+    gaps = [(a.detach().float() - b.detach().float()).abs().max() for a, b in zip(old, new) if a.numel()]
+    return float(torch.stack(gaps).max()) / max(size_of(before), 1e-30)
+
+
+def jittered(lab: Lab, share: float = 0.01) -> nn.Module:
+    """A copy of the model with its weights moved by a hundredth, so that a zero-initialised layer hides nothing."""
+    model = lab.twin().model
+    seed_everything(lab.seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.is_floating_point():
+                p += torch.randn_like(p) * max(share * float(p.float().pow(2).mean().sqrt()), 1e-3)
+    return model
+
+
+# ---- layers ---------------------------------------------------------------------------------------------------------
+
+
+def leaves(model: nn.Module) -> dict[nn.Module, str]:
+    """Every module without children, with its name."""
+    return {m: n or type(m).__name__ for n, m in model.named_modules() if not any(True for _ in m.children())}
+
+
+@contextmanager
+def hooked(modules: Iterable[nn.Module], note: Callable[[nn.Module, tuple, Any], None]) -> Iterator[None]:
+    """`note(module, inputs, output)` at every call of the given modules of a copy."""
+    hooks = [m.register_forward_hook(note) for m in modules]
+    try:
+        yield
+    finally:
+        for h in hooks:
+            h.remove()
+
+
+# ---- a few batches of training --------------------------------------------------------------------------------------
+
+
+class _TrainingOnly(Callback):
+    order = 1001
+
+    def before_validate(self):
+        raise CancelFitException
+
+
+def train_few(lab: Lab, count: int, cbs: list[Callback], change: Callable[[Learner], None] | None = None) -> Learner:
+    """A copy trained on the fixed batch `count` times over, as its owner would, with recording callbacks added.
+
+    Raises:
+        SubjectError: the subject's own code raised. NotApplicable: it raised under the change.
+    """
+    student = twin(lab.learn, [lab.batch] * count)
+    if change:
+        change(student)
+    seed_everything(lab.seed)
+    try:
+        student.fit(1, cbs=[*cbs, _TrainingOnly()])
+    except Exception as e:
+        if change:
+            raise NotApplicable(f"under the change the subject raised {type(e).__name__}: {e}") from e
+        raise SubjectError("training on one batch", e) from e
+    return student
+
+
+def share_of(found: Tensor) -> float:
+    """Share of true elements."""
+    return float(found.float().mean()) if found.numel() else math.nan
