@@ -10,8 +10,8 @@ what are we even doing here?" The easiest version that fails and the hardest tha
 
 ## How it is judged
 Passes if every version is learned to at least 0.3 on held-out rows, by its loss or by its score: a few rows that are
-answered with too much confidence can spoil the loss of a version that is answered right in nine rows of ten. Fails if the easiest is not; warns if a later one
-is not.
+answered with too much confidence can spoil the loss of a version that is answered right in nine rows of ten. Fails if
+the easiest is not; warns if a later one is not.
 
 ## What to do
 If the easiest fails, the fault is in the model or its training, not in the difficulty of the task.
