@@ -23,6 +23,7 @@ PyTorch documentation, "Reproducibility" and torch.nn.functional.dropout, whose 
 
 import math
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, stated
@@ -30,7 +31,6 @@ from diagnose.checks._probing import largest_move, names_in, number
 from diagnose.errors import NotApplicable
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
-from diagnose.trial import forward
 
 ROUNDING = 1e-5  # of the largest output
 
@@ -45,11 +45,14 @@ class DeterministicEval(Check):
     def measure(self, lab: Lab) -> EvidenceList:
         first = lab.output
         model, watch = lab.twin().model, _DropoutWatch()
+        model.eval()
         seed_everything(lab.seed + 1)
         try:
-            with watch:
-                other = forward(model, lab.xb)
-            again = forward(model, lab.xb)
+            with torch.no_grad():
+                with watch:
+                    other = model(*lab.xb)
+                seed_everything(lab.seed + 1)
+                again = model(*lab.xb)
         except Exception as e:
             raise NotApplicable(f"another pass over the batch raised {type(e).__name__}: {e}") from e
         return EvidenceList(
@@ -68,7 +71,9 @@ class DeterministicEval(Check):
         if not evidence.all("difference"):
             return Judgement("skip", "not measured")
         if math.isnan(seed) or math.isnan(again):
-            return Judgement("warn", f"two passes cannot be compared: they differ by {stated(seed)} and {stated(again)}")
+            return Judgement(
+                "warn", f"two passes cannot be compared: they differ by {stated(seed)} and {stated(again)}"
+            )
         if seed == again == 0:
             return Judgement("pass", "two evaluation passes give the same bits (difference 0)")
         if max(seed, again) <= ROUNDING:
@@ -77,7 +82,9 @@ class DeterministicEval(Check):
             told = f"evaluation passes differ by {stated(max(seed, again), 2)} of the largest output"
             return Judgement("warn", f"{told}: {listed(dropped)} runs in evaluation mode")
         if seed > ROUNDING:
-            return Judgement("pass", f"the model draws random numbers in evaluation mode: {stated(seed, 2)} of its output")
+            return Judgement(
+                "pass", f"the model draws random numbers in evaluation mode: {stated(seed, 2)} of its output"
+            )
         return Judgement("pass", f"a pass leaves state behind: the next differs by {stated(again, 2)} of the output")
 
 

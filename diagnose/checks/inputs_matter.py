@@ -78,7 +78,9 @@ class InputsMatter(Check):
         if evidence.get("output moved by", "all inputs") is None:
             return Judgement("skip", "not measured")
         if whole == 0:
-            return Judgement("fail", "replacing the whole batch moves the output by 0: it does not depend on its inputs")
+            return Judgement(
+                "fail", "replacing the whole batch moves the output by 0: it does not depend on its inputs"
+            )
         if not whole > ROUNDING:
             told = f"replacing the whole batch moves the output by {stated(whole, 2)} of its size"
             return Judgement("warn", f"{told}, no more than rounding ({ROUNDING:g})")

@@ -84,7 +84,9 @@ class OneStepMoves(Check):
                 f"{stated(trainable)} parameter tensors train",
             )
         if named := names_in(evidence, "frozen that moved"):
-            return Judgement("warn", f"{len(named)} of {stated(frozen)} frozen tensors moved in one step: {listed(named)}")
+            return Judgement(
+                "warn", f"{len(named)} of {stated(frozen)} frozen tensors moved in one step: {listed(named)}"
+            )
         if named := names_in(evidence, "trainable with a gradient that did not move"):
             told = f"{len(named)} of {stated(trainable)} trainable tensors have a gradient and did not move"
             return Judgement("warn", f"{told}: {listed(named)}")
