@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.mixup import MixHandler
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ LEARNED = 0.8  # a batch counts as learned from here on: see reports/thresholds.
 ENOUGH = 0.95  # a trial stops here: more steps would not change what is concluded
 WINDOW = 10  # steps averaged for the loss at the end of a trial
 STEPS = 200  # steps of a full trial
+DRAWS = 8  # of MixUp, over which a scale is averaged
 FEWEST = 50  # no trial stops early before this: running statistics of norm layers need steps to settle
 
 
@@ -234,12 +236,16 @@ class _Captured(Callback):
     order = 1000
 
     def before_batch(self):
-        self.found = self.learn.xb, self.learn.yb
+        self.found, self.loss_func = (self.learn.xb, self.learn.yb), self.learn.loss_func
         raise CancelFitException
 
 
 def prepared(student: Learner, batch: Any) -> tuple[tuple, tuple]:
     """Inputs and targets as they reach the model: after the loader, the device transfer and every callback."""
+    return _captured(student, batch).found
+
+
+def _captured(student: Learner, batch: Any) -> _Captured:
     capture = _Captured()
     seen = student.dls
     student.dls = fixed_loaders(student, [batch])
@@ -247,12 +253,13 @@ def prepared(student: Learner, batch: Any) -> tuple[tuple, tuple]:
         student.fit(1, cbs=capture)
     finally:
         student.dls = seen
-    return capture.found
+    return capture
 
 
 def batch_loss(student: Learner, batch: Any, training: bool) -> float:
     """Loss of one batch without a step, in training or in evaluation mode. `student` is a twin."""
-    xb, yb = prepared(student, batch)
+    with student.removed_cbs([] if training else [cb for cb in student.cbs if isinstance(cb, MixHandler)]):
+        xb, yb = prepared(student, batch)
     student.training = training
     with torch.no_grad():
         return float(student.loss_func(forward(student.model, xb, training), *yb).detach().float().mean())
@@ -269,15 +276,16 @@ def measure_scale(student: Learner, batches: list[Any]) -> Scale:
     """
     unique = list({id(b): b for b in batches}.values())[:8]
     scales = []
-    for batch in unique:
-        xb, yb = prepared(student, batch)
+    for batch in _repeated_if_mixed(student, unique):
+        captured = _captured(student, batch)
+        xb, yb = captured.found
         if not len(yb):
             raise NotApplicable("the batch has no target: fastai computes no loss without one")
         with unchanged(student.model), torch.enable_grad():
             student.model.eval()
             output = student.model(*xb)
         student.training = True  # MixUp and the like act on the loss only while training
-        scales.append(_scale_of_batch(student.loss_func, output, yb))
+        scales.append(_scale_of_batch(captured.loss_func, output, yb))
     n = len(scales)
     return Scale(
         sum(s.best_constant for s in scales) / n,
@@ -285,6 +293,12 @@ def measure_scale(student: Learner, batches: list[Any]) -> Scale:
         scales[0].confined,
         sum(s.confined_floor for s in scales) / n,
     )
+
+
+def _repeated_if_mixed(student: Learner, batches: list[Any]) -> list[Any]:
+    "MixUp draws new targets for the same batch at every step: the scale is the mean over some draws."
+    mixed = any(isinstance(cb, MixHandler) for cb in student.cbs)
+    return [b for b in batches for _ in range(max(DRAWS // len(batches), 1))] if mixed else batches
 
 
 def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple) -> Scale:

@@ -140,3 +140,30 @@ def train_few(lab: Lab, count: int, cbs: list[Callback], change: Callable[[Learn
 def share_of(found: Tensor) -> float:
     """Share of true elements."""
     return float(found.float().mean()) if found.numel() else math.nan
+
+
+def joined(batches: list[Any]) -> Any:
+    """Batches put together row by row.
+
+    Raises:
+        NotApplicable: their tensors do not fit together, as padded texts of different lengths do not.
+    """
+    if not batches:
+        raise NotApplicable("the loader gives no further batch")
+    try:
+        return replaced(batches[0], [torch.cat(parts) for parts in zip(*map(tensors, batches), strict=True)])
+    except (RuntimeError, ValueError) as e:
+        raise NotApplicable(f"the batches cannot be put together: {e}") from e
+
+
+def cut(batch: Any, rows: int) -> list[Any]:
+    """A batch cut into pieces of `rows` rows, the remainder dropped.
+
+    Raises:
+        NotApplicable: its tensors do not agree on the number of rows.
+    """
+    parts = tensors(batch)
+    sizes = {t.shape[0] if t.ndim else 0 for t in parts}
+    if len(sizes) != 1 or not (total := sizes.pop()):
+        raise NotApplicable("the tensors of a batch do not agree on the number of rows")
+    return [replaced(batch, [t[i : i + rows] for t in parts]) for i in range(0, total - rows + 1, rows)]

@@ -23,6 +23,7 @@ PyTorch documentation, "Reproducibility" and torch.nn.functional.dropout, whose 
 
 import math
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, stated
@@ -30,7 +31,6 @@ from diagnose.checks._probing import largest_move, names_in, number
 from diagnose.errors import NotApplicable
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
-from diagnose.trial import forward
 
 ROUNDING = 1e-5  # of the largest output
 
@@ -45,11 +45,14 @@ class DeterministicEval(Check):
     def measure(self, lab: Lab) -> EvidenceList:
         first = lab.output
         model, watch = lab.twin().model, _DropoutWatch()
+        model.eval()
         seed_everything(lab.seed + 1)
         try:
-            with watch:
-                other = forward(model, lab.xb)
-            again = forward(model, lab.xb)
+            with torch.no_grad():
+                with watch:
+                    other = model(*lab.xb)
+                seed_everything(lab.seed + 1)
+                again = model(*lab.xb)
         except Exception as e:
             raise NotApplicable(f"another pass over the batch raised {type(e).__name__}: {e}") from e
         return EvidenceList(

@@ -54,7 +54,8 @@ class Dropout(Check):
         return found
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        if not is_number(evidence.get("drop-out layers")):
+        layers = evidence.get("drop-out layers")
+        if not is_number(layers) or not math.isfinite(layers):
             return Judgement("skip", "not measured")
         rates = [(e.where, e.value) for e in evidence.all("rate")]
         high = [f"{v} at {w or 'the model'}" for w, v in rates if not (is_number(v) and v <= MOST)]

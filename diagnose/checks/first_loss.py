@@ -24,6 +24,7 @@ Karpathy 2019, "A Recipe for Training Neural Networks" (init well; verify loss a
 import math
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.checks._numbers import number
 from diagnose.lab import Lab
 
 ABOVE = 25.0  # first loss above the best constant, as a share of the distance from there to the floor
@@ -50,11 +51,8 @@ class FirstLoss(Check):
         return EvidenceList(found)
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        first, constant = evidence.get("first loss", default=math.nan), evidence.get("best constant", default=math.nan)
-        above, floor = (
-            evidence.get("above the best constant", default=math.nan),
-            evidence.get("floor", default=math.nan),
-        )
+        first, constant = number(evidence, "first loss"), number(evidence, "best constant")
+        above, floor = number(evidence, "above the best constant"), number(evidence, "floor")
         if not math.isfinite(first):
             return Judgement("fail", f"the first loss is {first}")
         told = f"first loss {first:.4g}, best constant {constant:.4g}, floor {floor:.4g}"

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
+from diagnose.checks._numbers import number, texts
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
 from diagnose.stats import floats, total_norm
@@ -124,17 +125,20 @@ class GradientFlow(Check):
         return ran[last][0], before, not ran[last][2]
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        total = evidence.get("trainable tensors", default=0)
+        total = number(evidence, "trainable tensors")
+        if not math.isfinite(total):
+            return Judgement("skip", "not measured")
+        total = int(total)
         if not evidence.get("loss has a gradient", default=False):
             return Judgement("fail", f"the loss has no gradient with respect to any of {total} trainable tensors")
-        if broken := evidence.get("gradient not finite", default=[]):
+        if broken := texts(evidence, "gradient not finite"):
             return Judgement("fail", f"{len(broken)} of {total} gradients are not finite: {listed(broken)}")
-        if cut := evidence.get("cut off", default=[]):
+        if cut := texts(evidence, "cut off"):
             return Judgement(
                 "fail",
                 f"{len(cut)} of {total} trainable tensors move the output and get no gradient ({listed(cut)}): "
                 f"it stops after {evidence.get('gradient stops after')}",
             )
-        without = evidence.get("without gradient", default=[])
+        without = texts(evidence, "without gradient")
         note = f"; {len(without)} have none and move nothing ({listed(without)})" if without else ""
         return Judgement("pass", f"{total - len(without)} of {total} trainable tensors get a finite gradient{note}")

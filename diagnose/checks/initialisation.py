@@ -20,9 +20,12 @@ Goodfellow et al. 2016, "Deep Learning", 8.4: the one property known for certain
 symmetry. The notes' checklist, item 7.
 """
 
+import math
+
 from torch import Tensor
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
+from diagnose.checks._numbers import number, texts
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 
@@ -53,8 +56,10 @@ class Initialisation(Check):
         )
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        total, alike = evidence.get("weights", default=0), evidence.get("units alike", default=[])
-        zero = evidence.get("all zero", default=[])
+        measured = number(evidence, "weights")
+        if not math.isfinite(measured):
+            return Judgement("skip", "not measured")
+        total, alike, zero = int(measured), texts(evidence, "units alike"), texts(evidence, "all zero")
         if not alike:
             return Judgement("pass", f"no unit starts as a copy of another, in {total} weights")
         if len(zero) == len(alike) <= MOST_ZERO * total:

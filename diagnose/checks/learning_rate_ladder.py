@@ -24,6 +24,7 @@ import math
 
 from diagnose.changes import learning_rate, rate_text, scaled_rate
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
+from diagnose.checks._numbers import number
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED
 
@@ -75,8 +76,8 @@ class LearningRateLadder(Check):
         return lab.trial(change, steps=RUNG_STEPS, scale=lab.scale).learned
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        here = evidence.get("learned at the configured rate", default=math.nan)
-        best = evidence.get("learned at the best rung", default=math.nan)
+        here = number(evidence, "learned at the configured rate")
+        best = number(evidence, "learned at the best rung")
         rate, rung = evidence.get("configured rate"), evidence.get("best rung")
         power = evidence.get("powers of ten to the best rung", default=0)
         told = f"learning rate {rate} learns {amount(here)} of the batch in {RUNG_STEPS} steps"

@@ -19,7 +19,10 @@ is a choice. The comparison is exact, there is no threshold.
 fastai `Optimizer` keeps references to the tensors it was built with (fastai.optimizer); the notes' checklist, item 2.
 """
 
+import math
+
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
+from diagnose.checks._numbers import number, texts
 from diagnose.isolate import declared_frozen, held_parameters
 from diagnose.lab import Lab
 
@@ -56,14 +59,16 @@ class OptimizerHoldsParameters(Check):
         )
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        trainable, total = evidence.get("trainable", default=0), evidence.get("parameter tensors", default=0)
-        missing = evidence.get("missing from the optimizer", default=[])
-        frozen = evidence.get("frozen", default=[])
+        measured = number(evidence, "trainable"), number(evidence, "parameter tensors")
+        if not all(map(math.isfinite, measured)):
+            return Judgement("skip", "not measured")
+        trainable, total = map(int, measured)
+        missing, frozen = texts(evidence, "missing from the optimizer"), texts(evidence, "frozen")
         if missing:
             return Judgement(
                 "fail", f"{len(missing)} of {trainable} trainable tensors are in no parameter group: {listed(missing)}"
             )
         note = f"; {len(frozen)} frozen without learn.freeze(): {listed(frozen)}" if frozen else ""
-        intended = evidence.get("frozen as declared", default=[])
+        intended = texts(evidence, "frozen as declared")
         note += f"; {len(intended)} frozen as declared" if intended else ""
         return Judgement("pass", f"holds all {trainable} trainable of {total} parameter tensors{note}")

@@ -18,9 +18,8 @@ Read the causes: collapse is what it looks like, not why.
 The notes' own gauge (D13): standard deviation over the batch of 0.0001 to 0.01 in every failing run.
 """
 
-import math
-
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.checks._numbers import number
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import floats, spread
@@ -55,7 +54,7 @@ class OutputSpread(Check):
         )
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        relative, learned = evidence.get("relative spread", default=math.nan), evidence.get("learned", default=math.nan)
+        relative, learned = number(evidence, "relative spread"), number(evidence, "learned")
         told = f"outputs vary by {relative:.2g} of their size over the batch"
         if relative >= LEAST:
             return Judgement("pass", told)

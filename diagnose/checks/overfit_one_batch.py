@@ -28,6 +28,7 @@ import math
 from torch import Tensor
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
+from diagnose.checks._numbers import count, number
 from diagnose.lab import Lab
 from diagnose.stats import tensors
 from diagnose.trial import ENOUGH, LEARNED
@@ -67,20 +68,20 @@ class OverfitOneBatch(Check):
         )
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        learned, steps = evidence.get("learned", default=math.nan), evidence.get("steps", default=0)
-        first, last = evidence.get("first loss", default=math.nan), evidence.get("last loss", default=math.nan)
+        learned, steps = number(evidence, "learned"), count(number(evidence, "steps"))
+        first, last = number(evidence, "first loss"), number(evidence, "last loss")
         told = f"learned {amount(learned)} of one batch in {steps} steps (loss {first:.4g} to {last:.4g})"
         if evidence.get("stopped") == "not finite":
             return Judgement("fail", f"the loss became {last} at step {steps}")
-        constant, floor = (evidence.get(n, default=math.nan) for n in ("best constant", "floor"))
+        constant, floor = number(evidence, "best constant"), number(evidence, "floor")
         bias_suffices = not constant - floor > SOLVED_BY_BIAS * abs(first - floor)
-        if evidence.get("different targets", default=0) < 2 and bias_suffices:
+        if not number(evidence, "different targets") >= 2 and bias_suffices:
             return Judgement("warn", f"{told}, which proves nothing: every target of the batch is the same")
         if not learned >= NOT_LEARNED:
             return Judgement("fail", f"{told}, needed {LEARNED:.0%}")
         if learned < LEARNED:
             return Judgement("warn", f"{told}, needed {LEARNED:.0%}")
-        evaluated = evidence.get("learned, evaluation mode", default=math.nan)
+        evaluated = number(evidence, "learned, evaluation mode")
         if not evaluated >= learned - GAP:
             return Judgement("warn", f"{told}, but only {amount(evaluated)} in evaluation mode")
         why = f", stopped there as {ENOUGH:.0%} is enough" if evidence.get("stopped") == "learned" else ""

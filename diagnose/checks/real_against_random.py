@@ -27,6 +27,7 @@ import math
 import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
+from diagnose.checks._numbers import number
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
@@ -79,9 +80,12 @@ class RealAgainstRandom(Check):
         )
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        real = evidence.get("learned from the real batch", default=math.nan)
-        noise = evidence.get("learned from noise inputs", default=math.nan)
-        labels = evidence.get("learned from permuted labels", default=None)
+        real, noise = number(evidence, "learned from the real batch"), number(evidence, "learned from noise inputs")
+        labels = (
+            number(evidence, "learned from permuted labels") if evidence.all("learned from permuted labels") else None
+        )
+        if math.isnan(noise) and (labels is None or math.isnan(labels)):
+            return Judgement("skip", "not measured")
         told = f"learned {amount(real)} of the real batch, {amount(noise)} from noise"
         told += f", {amount(labels)} with permuted labels" if labels is not None else ""
         if any(v is not None and v > MARGIN for v in (noise, labels)):

@@ -22,10 +22,13 @@ Karpathy 2019, "A Recipe for Training Neural Networks" (use backprop to chart de
 checklist, item 8.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.checks._numbers import number
 from diagnose.errors import NotApplicable
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
@@ -84,7 +87,7 @@ class RowIndependence(Check):
 
     def judge(self, evidence: EvidenceList) -> Judgement:
         others = evidence.get("other rows that change", default=None)
-        if others is None:
+        if not isinstance(others, list) or not math.isfinite(number(evidence, "altered row")):
             return Judgement("skip", "not measured")
         if not others:
             return Judgement("pass", "altering one row changes no other row of the output")

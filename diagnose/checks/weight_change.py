@@ -22,6 +22,7 @@ Karpathy's update ratio of about 1e-3 a step ("Neural Networks: Zero to Hero", m
 import math
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
+from diagnose.checks._numbers import count, number, texts
 from diagnose.lab import Lab
 from diagnose.stats import total_norm
 
@@ -60,8 +61,8 @@ class WeightChange(Check):
         )
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        moved, steps = evidence.get("weights moved by", default=math.nan), evidence.get("steps", default=0)
-        still, total = evidence.get("with gradient but unmoved", default=[]), evidence.get("with gradient", default=0)
+        moved, steps = number(evidence, "weights moved by"), count(number(evidence, "steps"))
+        still, total = texts(evidence, "with gradient but unmoved"), count(number(evidence, "with gradient"))
         if still:
             return Judgement(
                 "fail",

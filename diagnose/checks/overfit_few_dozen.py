@@ -1,0 +1,77 @@
+"""A few dozen rows can be memorised, and are known in evaluation mode.
+
+## What it does
+Takes 48 fixed rows in batches of the size of the other trials, trains a copy over and over on them for up to 200 steps,
+and evaluates all 48 in evaluation mode.
+
+## Why it matters
+One batch may be memorised by its own statistics. Several that alternate may not, and the mode in which a model is used
+is the evaluation mode.
+
+## How it is judged
+Warns if less than 0.5 is learned in evaluation mode: 200 steps are 66 passes over the rows. Healthy subjects reach 0.7
+to 1.0. It locates a fault and never fails: a slow learning rate needs more steps than this.
+
+## What to do
+If one batch is learned and this is not: compare both modes (norm layers, drop-out), then take smaller steps.
+
+## Source
+The notes, 9/7 and 10/1 (a few dozen images, fixed); real failures F5 and F7.
+"""
+
+import math
+
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
+from diagnose.checks._probing import cut, joined, number
+from diagnose.errors import NotApplicable
+from diagnose.isolate import loaders
+from diagnose.lab import ROWS, Lab, few_rows
+from diagnose.stats import tensors
+from diagnose.trial import batch_loss
+
+FEW = 48
+ENOUGH = 0.5
+STEPS = 200
+
+
+class OverfitFewDozen(Check):
+    """Trains on 48 fixed rows, judges in evaluation mode."""
+
+    stage = "trial"
+    order = 65
+    extra = True
+    cost = "up to 200 steps on 16 rows"
+
+    def measure(self, lab: Lab) -> EvidenceList:
+        size = max(len(tensors(lab.whole_batch)[0]), 1)
+        batches = lab.read(loaders(lab.learn)[0], -(-FEW // size))
+        pieces = cut(few_rows(joined(batches), FEW), ROWS)
+        if len(pieces) < 2:
+            raise NotApplicable(f"the loader gives fewer than {2 * ROWS} rows")
+        lab.say(f"a few dozen: {len(pieces) * ROWS} rows")
+        trial = lab.trial(batches=pieces, steps=STEPS)
+        losses = [batch_loss(trial.learner, b, training=False) for b in pieces]
+        evaluated = math.nan if trial.stopped == "not finite" else trial.scale.learned(sum(losses) / len(losses))
+        return EvidenceList(
+            [
+                Evidence(name="rows", value=len(pieces) * ROWS),
+                Evidence(name="steps", value=len(trial.loss), unit="steps"),
+                Evidence(name="learned", value=trial.learned, unit="share", where="training mode"),
+                Evidence(
+                    name="learned", value=evaluated, unit="share", where="evaluation mode", expected=f">= {ENOUGH}"
+                ),
+                Evidence(name="loss", value=trial.loss, unit="loss", where="every step"),
+            ]
+        )
+
+    def judge(self, evidence: EvidenceList) -> Judgement:
+        if evidence.get("learned", "evaluation mode") is None:
+            return Judgement("skip", "not measured")
+        evaluated, trained = (number(evidence, "learned", f"{m} mode") for m in ("evaluation", "training"))
+        told = (
+            f"learned {stated(evaluated, 2)} of {stated(number(evidence, 'rows'))} rows in evaluation mode, "
+            f"{stated(trained, 2)} in training mode, in {stated(number(evidence, 'steps'))} steps"
+        )
+        if evaluated >= ENOUGH:
+            return Judgement("pass", told)
+        return Judgement("warn", f"{told} (needed {ENOUGH:g})")

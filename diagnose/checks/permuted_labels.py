@@ -1,0 +1,93 @@
+"""True labels are learned faster than permuted ones, and hold for rows that were never seen.
+
+## What it does
+Trains one copy on several fixed batches with their labels, and another on the same batches with these labels permuted
+once among all their rows, for the same steps, and evaluates both on held-out rows with true labels.
+
+## Why it matters
+Any net with enough capacity memorises permuted labels. What it gains from true ones on rows that it never saw is what
+can be learned at all: if that is nothing, the labels do not belong to the inputs.
+
+## How it is judged
+Warns if the true labels gain less than 0.02 of the scale over permuted ones, on held-out rows and on the training rows
+alike: they are then no better than permuted ones. Otherwise it passes and tells both. It locates a fault, never fails.
+
+## What to do
+Look at rows with their labels (`learn.dls.show_batch()`); compare class names and indices; look for a shuffle that moves
+inputs and not labels.
+
+## Source
+Zhang et al. 2017, "Understanding deep learning requires rethinking generalization"; Arpit et al. 2017, "A closer look at
+memorization" (true labels are learned faster); the notes, D1.
+"""
+
+import math
+
+import torch
+
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
+from diagnose.checks._probing import cut, joined, number
+from diagnose.errors import NotApplicable
+from diagnose.isolate import loaders
+from diagnose.lab import ROWS, Lab
+from diagnose.stats import replaced, tensors
+from diagnose.trial import batch_loss, measure_scale
+
+BATCHES = 12  # of 16 rows, for training
+HELD_OUT = 4
+STEPS = 72
+MARGIN = 0.02
+
+
+class PermutedLabels(Check):
+    """True labels against labels permuted once."""
+
+    stage = "trial"
+    order = 67
+    extra = True
+    cost = "144 steps on 16 rows"
+
+    def measure(self, lab: Lab) -> EvidenceList:
+        if not isinstance(lab.batch, (tuple, list)) or len(lab.batch) < 2:
+            raise NotApplicable("the loader gives no target beside the inputs")
+        inputs = getattr(lab.learn.dls, "n_inp", len(lab.batch) - 1)
+        wanted = (BATCHES + HELD_OUT) * ROWS
+        size = max(len(tensors(lab.whole_batch)[0]), 1)
+        pieces = cut(joined(lab.read(loaders(lab.learn)[0], -(-wanted // size))), ROWS)[: BATCHES + HELD_OUT]
+        if len(pieces) < 2 * HELD_OUT:
+            raise NotApplicable(f"the loader gives fewer than {2 * HELD_OUT * ROWS} rows")
+        held_out, true = pieces[:HELD_OUT], pieces[HELD_OUT:]
+        whole = joined(true)
+        order = torch.randperm(len(true) * ROWS, generator=torch.Generator().manual_seed(lab.seed))
+        targets = replaced(whole[inputs:], [t[order.to(t.device)] for t in tensors(whole[inputs:])])
+        if not tensors(targets):
+            raise NotApplicable("the loader gives no target beside the inputs")
+        permuted = cut((*whole[:inputs], *targets), ROWS)
+        found = EvidenceList([Evidence(name="rows", value=len(true) * ROWS)])
+        for name, batches in (("true labels", true), ("permuted labels", permuted)):
+            lab.say(f"permuted labels: {name}")
+            trial = lab.trial(batches=batches, steps=STEPS, stop_at=math.inf)
+            losses = [batch_loss(trial.learner, b, training=False) for b in held_out]
+            seen = trial.loss[-len(batches) :]
+            scale = measure_scale(trial.learner, held_out)
+            learned = trial.scale.learned(sum(seen) / len(seen)) if seen else math.nan
+            found.append(Evidence(name="learned", value=learned, unit="share", where=name))
+            holds = scale.learned(sum(losses) / len(losses))
+            found.append(Evidence(name="learned on held-out rows", value=holds, unit="share", where=name))
+            found.append(Evidence(name="loss", value=trial.loss, unit="loss", where=name))
+        return found
+
+    def judge(self, evidence: EvidenceList) -> Judgement:
+        if evidence.get("learned", "true labels") is None or evidence.get("learned", "permuted labels") is None:
+            return Judgement("skip", "not measured")
+        seen, unseen = (
+            [number(evidence, name, f"{kind} labels") for kind in ("true", "permuted")]
+            for name in ("learned", "learned on held-out rows")
+        )
+        told = (
+            f"true labels are learned to {stated(seen[0], 2)} (held-out rows {stated(unseen[0], 2)}), "
+            f"permuted ones to {stated(seen[1], 2)} ({stated(unseen[1], 2)})"
+        )
+        if max(seen[0] - seen[1], unseen[0] - unseen[1]) >= MARGIN:
+            return Judgement("pass", told)
+        return Judgement("warn", f"{told}: true labels are no better than permuted ones (needed {MARGIN:g} more)")

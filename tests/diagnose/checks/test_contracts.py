@@ -1,0 +1,197 @@
+"""What every check must hold, whatever it measures: found by the registry, so that a new check is held to it too."""
+
+import contextlib
+import math
+import random
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+from learners import diabetes, digits
+from odd_subjects import ODD
+
+from diagnose import registry
+from diagnose.checks import Check, Evidence, EvidenceList
+from diagnose.errors import NotApplicable
+from diagnose.examination import examine
+from diagnose.isolate import seed_everything, untouched
+from diagnose.lab import Lab
+from diagnose.stats import same_bits
+from diagnose.subject import from_learner
+
+CHECKS = registry.load_all("diagnose.checks", Check)
+HEADINGS = ("## What it does", "## Why it matters", "## How it is judged", "## What to do", "## Source")
+STATUSES = {"pass", "warn", "fail", "skip"}
+SUBJECTS = {"digits": digits, "diabetes": diabetes}
+WARNED = {"frozen_body"}  # the running statistics of its frozen norm layers move: real failure F18
+COSTLY = {"step-time", "loader-throughput", "batch-memory", "run-estimate"}  # timed: seconds a subject by design
+every_check = pytest.mark.parametrize("id", CHECKS)
+
+
+@lru_cache
+def measured(id: str, subject: str) -> EvidenceList | None:
+    """Evidence of a healthy subject; None if it is not of the check's kind."""
+    learn = SUBJECTS[subject]()
+    with untouched(learn):
+        seed_everything(0)
+        try:
+            return CHECKS[id].measure(Lab(from_learner(learn), 0))
+        except NotApplicable:
+            return None
+
+
+def is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+# ---- what a person reads -----------------------------------------------------------------------------------------
+
+
+@every_check
+def test_docstring_explains_in_order(id):
+    doc = CHECKS[id].doc
+    places = [doc.find(h) for h in HEADINGS]
+    assert -1 not in places, [h for h, p in zip(HEADINGS, places) if p < 0]
+    assert places == sorted(places)
+    title = doc.strip().split("\n", 1)[0]
+    assert title.endswith("."), "the first sentence names what must hold"
+    assert max(map(len, doc.splitlines())) <= 120
+
+
+@every_check
+def test_says_what_it_costs(id):
+    check = CHECKS[id]
+    assert check.cost
+    assert check.stage in ("inspection", "probe", "trial")
+    assert 0 < check.order < 100
+
+
+# ---- judge -------------------------------------------------------------------------------------------------------
+
+
+def replaced(evidence: EvidenceList, new) -> EvidenceList:
+    "The same evidence with every number replaced, inside lists too."
+
+    def swap(value):
+        if isinstance(value, list):
+            return [new if is_number(v) else v for v in value]
+        return new if is_number(value) else value
+
+    return EvidenceList(e.model_copy(update={"value": swap(e.value)}) for e in evidence)
+
+
+@every_check
+def test_judge_takes_no_evidence(id):
+    status, sentence = CHECKS[id].judge(EvidenceList())
+    assert status in STATUSES - {"pass"}
+    assert sentence
+
+
+@every_check
+@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "text", 0, -1, 1e300, True, []], ids=repr)
+def test_judge_takes_any_value(id, subject, value):
+    evidence = measured(id, subject)
+    if evidence is None:
+        pytest.skip("not of this check's kind")
+    status, sentence = CHECKS[id].judge(replaced(evidence, value))
+    assert status in STATUSES
+    assert sentence
+
+
+@every_check
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_nan_never_passes(id, subject):
+    evidence = measured(id, subject)
+    if evidence is None or not any(is_number(e.value) for e in evidence):
+        pytest.skip("measures no number here")
+    judged = CHECKS[id].judge(evidence)
+    if judged.status != "skip":
+        assert CHECKS[id].judge(replaced(evidence, math.nan)).status != "pass"
+
+
+@every_check
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_missing_evidence_is_no_error(id, subject):
+    evidence = measured(id, subject)
+    if evidence is None:
+        pytest.skip("not of this check's kind")
+    for name in {e.name for e in evidence}:
+        status, _ = CHECKS[id].judge(EvidenceList(e for e in evidence if e.name != name))
+        assert status in STATUSES
+        status, _ = CHECKS[id].judge(EvidenceList(e for e in evidence if e.name == name))
+        assert status in STATUSES
+
+
+@every_check
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_judge_is_pure_and_survives_json(id, subject):
+    evidence = measured(id, subject)
+    if evidence is None:
+        pytest.skip("not of this check's kind")
+    again = EvidenceList(Evidence.model_validate_json(e.model_dump_json()) for e in evidence)
+    assert [e.model_dump_json() for e in again] == [e.model_dump_json() for e in evidence]
+    assert CHECKS[id].judge(again) == CHECKS[id].judge(evidence)
+
+
+@every_check
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_healthy_subjects_pass_and_the_sentence_has_a_number(id, subject):
+    evidence = measured(id, subject)
+    if evidence is None:
+        pytest.skip("not of this check's kind")
+    status, sentence = CHECKS[id].judge(evidence)
+    assert status in ("pass", "skip"), sentence
+    assert status == "skip" or any(c.isdigit() for c in sentence) or " no " in f" {sentence} ", sentence
+
+
+# ---- measure -----------------------------------------------------------------------------------------------------
+
+
+def state(learn) -> list:
+    model = [t.clone() for t in learn.model.state_dict().values()]
+    model += [p.grad.clone() for p in learn.model.parameters() if p.grad is not None]
+    streams = [torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()]  # noqa: NPY002
+    loaders = [dl.rng.getstate() for dl in learn.dls.loaders]
+    modules = [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in learn.model.modules()]
+    flags = [p.requires_grad for p in learn.model.parameters()]
+    return [*model, streams[1:], streams[0], loaders, modules, flags, sorted(vars(learn)), learn.opt is None]
+
+
+@every_check
+def test_measuring_leaves_no_mark(id):
+    learn = digits(dropout=0.2)
+    before = state(learn)
+    with untouched(learn):
+        weights = [p.detach().clone() for p in learn.model.parameters()]
+        with contextlib.suppress(NotApplicable):
+            CHECKS[id].measure(Lab(from_learner(learn), 0))
+        # `untouched` is the net below, not the method: the subject's own weights are not worked on at all
+        assert all(same_bits(a, b) for a, b in zip(weights, learn.model.parameters(), strict=True))
+        assert learn.opt is None
+    for a, b in zip(before, state(learn), strict=True):
+        assert same_bits(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_measures_odd_subjects_or_says_why_not(name):
+    learn = ODD[name]()
+    with untouched(learn):
+        seed_everything(0)
+        lab = Lab(from_learner(learn, name), 0)
+        for id, check in CHECKS.items():
+            if id in COSTLY:
+                continue
+            with contextlib.suppress(NotApplicable):
+                judged = check.judge(check.measure(lab))
+                assert judged.status != "fail", (id, judged.summary)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_examination_of_an_odd_subject_does_not_fail_it(name):
+    diagnosis = examine(from_learner(ODD[name](1), name), seed=1, budget=None)
+    assert diagnosis.verdict != "fail", diagnosis.summary
+    assert not [c.id for c in diagnosis.causes if c.proven]
+    if name not in WARNED:
+        assert diagnosis.verdict == "pass", diagnosis.summary
