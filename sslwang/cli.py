@@ -89,6 +89,7 @@ def learn(
         numbers = [int(s) for s in seeds.split(",")]
     except ValueError:
         raise DiagnoseError(f"--seeds {seeds}: write whole numbers with commas between them") from None
+    circumstances = _circumstances()  # of the code that is loaded, whatever is committed while it trains
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from sslwang.learn import train
@@ -110,7 +111,7 @@ def learn(
     console.print(table)
     console.print(_constant(chosen), highlight=False)
     if out is not None:
-        _append(out, chosen, names, body)
+        _append(out, chosen, names, body, circumstances)
 
 
 def _rows(results: list[Result]) -> tuple[list[str], list[list[str]]]:
@@ -127,12 +128,12 @@ def _constant(task: Task) -> str:
     return f"best constant: loss {task.best_constant():.4f}, {task.metric} {task.chance:.4f}"
 
 
-def _append(path: Path, task: Task, names: list[str], body: list[list[str]]) -> None:
+def _append(path: Path, task: Task, names: list[str], body: list[list[str]], circumstances: str) -> None:
     command = shlex.join(["sslwang", *sys.argv[1:]])
     lines = [
         f"    {command}\n",
         *(f"| {' | '.join(row)} |" for row in [names, ["--"] * len(names), *body]),
-        f"\n{_constant(task)}. {_circumstances()}\n",
+        f"\n{_constant(task)}. {circumstances}\n",
     ]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

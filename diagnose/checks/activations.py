@@ -6,14 +6,13 @@ zero for every row and place, and of values at the limits of a sigmoid or tanh (
 that a sigmoid or softmax confines: the share within 1e-6 of 0 or 1, beside the length of the whole gradient.
 
 ## Why it matters
-A sigmoid fed with 2000 answers 1.0 for every row, and its gradient in single precision is exactly 0: any learning
-rate moves nothing. A layer of dead units passes nothing on.
+A sigmoid fed with 2000 answers 1.0 for every row, and its gradient in single precision is exactly 0: any learning rate
+moves nothing. A layer of dead units passes nothing on.
 
 ## How it is judged
-Fails if at least half of the outputs stand at their limits and the whole gradient is exactly 0. Warns if at least 90
-% of a layer's units are dead, if 90 % of a hidden layer's values stand at their limits, or if 90 % of the outputs do
-while the loss is no better than the best constant. Healthy layers stay below 40 % dead and 20 % saturated at the
-start.
+Fails if at least half of the outputs stand at their limits and the whole gradient is exactly 0. Warns if at least 90 %
+of a layer's units are dead, if 90 % of a hidden layer's values stand at their limits, or if 90 % of the outputs do
+while the loss is no better than the best constant. Healthy layers stay below 40 % dead and 20 % saturated at the start.
 
 ## What to do
 Scale what goes into the activation (a norm layer, a division by the square root of the width), or leave the last

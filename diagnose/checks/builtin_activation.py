@@ -9,8 +9,8 @@ numbers as it gets, and treats each of them by itself.
 A hand-written activation may cut the graph, saturate, or give NaN where nobody looked.
 
 ## How it is judged
-Warns if less than 0.8 of the batch is learned as it is, and 0.3 more with built-in activations. It only locates a fault,
-and never fails.
+Warns if less than 0.8 of the batch is learned as it is, and 0.3 more with built-in activations. It only locates a
+fault, and never fails.
 
 ## What to do
 Use nn.LeakyReLU, or compare values and gradient of the own one with its formula (torch.autograd.gradcheck).

@@ -9,8 +9,8 @@ If a head on frozen features learns what the whole net does not, the fault is in
 learning rate, its depth, its norm layers. If neither does, the features may carry nothing.
 
 ## How it is judged
-Warns if less than 0.8 of the batch is learned as it is, and 0.3 more with the last layer alone. Where as much or less is
-learned it passes: a head on random features need not learn anything. It never fails.
+Warns if less than 0.8 of the batch is learned as it is, and 0.3 more with the last layer alone. Where as much or less
+is learned it passes: a head on random features need not learn anything. It never fails.
 
 ## What to do
 Where the head alone does better: a lower rate for the encoder (`lr=slice(1e-5, 1e-3)`), or `learn.freeze()` first.

@@ -8,8 +8,8 @@ and floor, beside the fixed batch of the other trials.
 Batch norm, contrastive losses and losses that compare rows learn from the number of rows itself.
 
 ## How it is judged
-Warns if less than 0.8 of the small batch is learned, and 0.3 more of the large one, which is harder to memorise. It only
-locates a fault, and never fails.
+Warns if less than 0.8 of the small batch is learned, and 0.3 more of the large one, which is harder to memorise. It
+only locates a fault, and never fails.
 
 ## What to do
 Use larger batches, or norm layers that do not depend on them.

@@ -17,7 +17,8 @@ is no span. Optimizers that scale every parameter by itself (Adam) stand spans t
 Initialise with the gain of the activation (nn.init.kaiming_normal_), put norm layers between, add skip connections.
 
 ## Source
-Glorot & Bengio 2010; He et al. 2015, "Delving deep into rectifiers"; Mishkin & Matas 2016, "All you need is a good init".
+Glorot & Bengio 2010; He et al. 2015, "Delving deep into rectifiers"; Mishkin & Matas 2016, "All you need is a
+good init".
 """
 
 import math

@@ -27,7 +27,6 @@ from diagnose.checks._comparison import ComparedTrial
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 
-
 # the recurrent drop-outs of fastai.text, by name: importing them takes seconds
 OF_FASTAI = {"RNNDropout": "p", "WeightDropout": "weight_p", "EmbeddingDropout": "embed_p"}
 

@@ -8,8 +8,8 @@ loader of its own, and learns it beside the fixed batch as it is.
 An augmentation that is too strong, or that moves an image without its target, leaves nothing to be learned.
 
 ## How it is judged
-Warns if less than 0.8 of the batch is learned as it is, and 0.3 more without random transforms. It only locates a fault,
-and never fails.
+Warns if less than 0.8 of the batch is learned as it is, and 0.3 more without random transforms. It only locates a
+fault, and never fails.
 
 ## What to do
 Put the transforms back one by one, and look at `learn.dls.show_batch()` each time.
@@ -22,7 +22,6 @@ from typing import Any
 
 from fastai.data.load import DataLoader
 from fastai.vision.augment import RandTransform
-from fastcore.transform import Pipeline
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.checks._comparison import compared
@@ -48,8 +47,9 @@ class WithoutTransforms(Check):
             raise NotApplicable("the training loader has no random transform of fastai's")
         plain = loader.new(dataset=loader.dataset, num_workers=0)
         for stage in STAGES:
-            kept = Pipeline([t for t in _transforms(loader, stage) if not _is_random(t)])
-            setattr(plain, stage, kept)
+            if random := [t for t in _transforms(loader, stage) if _is_random(t)]:
+                kept = [t for t in _transforms(loader, stage) if t not in random]
+                setattr(plain, stage, type(getattr(loader, stage))(kept))  # fastai's Pipeline
         batch = few_rows(lab.read(plain, 1)[0], ROWS)
         lab.say("without random transforms")
         trial = lab.trial(batches=[batch])

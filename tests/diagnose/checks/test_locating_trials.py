@@ -1,0 +1,167 @@
+"""The trials that locate a fault: each points at it where it lies, and nowhere in a healthy subject."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from fastai.callback.training import GradientClip
+from fastai.optimizer import SGD, Adam
+from judging import judge_never_raises, judged, measured, nan_never_passes, passes
+from learners import HEALTHY, _digits, diabetes, digits, loaders_of, small_cnn
+from torch import nn
+
+from diagnose.checks.builtin_activation import BuiltinActivation
+from diagnose.checks.head_only import HeadOnly
+from diagnose.checks.larger_batch import LargerBatch
+from diagnose.checks.other_optimizer import OtherOptimizer
+from diagnose.checks.overfit_few_dozen import OverfitFewDozen
+from diagnose.checks.permuted_labels import PermutedLabels
+from diagnose.checks.wider_narrower import WiderNarrower, resized
+from diagnose.checks.without_clipping import WithoutClipping
+from diagnose.checks.without_dropout import WithoutDropout
+from diagnose.errors import NotApplicable
+from diagnose.evidence import Evidence, EvidenceList
+
+COMPARED = [
+    *(BuiltinActivation(), HeadOnly(), LargerBatch(), OtherOptimizer(), WiderNarrower()),
+    *(WithoutClipping(), WithoutDropout()),
+]
+ALL = [*COMPARED, OverfitFewDozen(), PermutedLabels()]
+
+
+class ZeroActivation(nn.Module):
+    "A hand-written activation with a slip: nothing passes it."
+
+    def forward(self, x):
+        return x.clamp(max=0).clamp(min=0)
+
+
+class Swish(nn.Module):
+    "Hand-written and right."
+
+    def forward(self, x):
+        return x * torch.sigmoid(x)
+
+
+def net(activation, width=64):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), activation, nn.Linear(width, 10))
+
+
+@pytest.mark.parametrize("check", ALL, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("name", ["digits", "diabetes", "heavy_dropout"])
+def test_healthy(check, name):
+    passes(check, HEALTHY[name]())
+
+
+@pytest.mark.parametrize("check", COMPARED, ids=lambda c: type(c).__name__)
+def test_judge_of_compared_trials(check):
+    found = EvidenceList(
+        [
+            Evidence(name="change", value="another rate"),
+            Evidence(name="learned", value=0.9, where="as it is"),
+            Evidence(name="learned", value=0.95, where="changed"),
+        ]
+    )
+    assert check.judge(found).status == "pass"
+    judge_never_raises(check, found)
+    nan_never_passes(check, found)
+
+    def lifted(before, after):
+        return check.judge(
+            EvidenceList(
+                [
+                    Evidence(name="learned", value=before, where="as it is"),
+                    Evidence(name="learned", value=after, where="changed"),
+                ]
+            )
+        )
+
+    assert lifted(0.1, 0.9).status == "warn"
+    assert "0.1" in lifted(0.1, 0.9).summary
+    assert lifted(0.1, 0.2).status == "pass"
+    assert lifted(math.nan, 0.9).status == "warn"
+    assert lifted(0.9, math.nan).status == "skip"
+    assert lifted(0.9, 0.0).status == "pass"
+
+
+@pytest.mark.parametrize("check", [OverfitFewDozen(), PermutedLabels()], ids=lambda c: type(c).__name__)
+def test_judge_of_the_others(check):
+    found = measured(check, digits())
+    judge_never_raises(check, found)
+    nan_never_passes(check, found)
+
+
+def test_activation_that_passes_nothing():
+    status, summary = judged(BuiltinActivation(), digits(model=net(ZeroActivation())))
+    assert status == "warn"
+    assert "LeakyReLU in place of 1 hand-written" in summary
+    assert judged(BuiltinActivation(), digits(model=net(Swish()))).status == "pass"
+
+
+def test_nothing_hand_written():
+    with pytest.raises(NotApplicable, match="no hand-written"):
+        measured(BuiltinActivation(), digits())
+
+
+def test_f28_dropout_of_nearly_everything():
+    status, summary = judged(WithoutDropout(), digits(model=net(nn.Dropout(0.98))))
+    assert status == "warn"
+    assert "up to 0.98" in summary
+
+
+def test_threshold_far_below_every_gradient():
+    learn = digits(cbs=GradientClip(1e-5), opt_func=partial(SGD, mom=0.9), lr=0.05)
+    status, summary = judged(WithoutClipping(), learn)
+    assert status == "warn"
+    assert "GradientClip(1e-05) left out" in summary
+
+
+def test_sgd_on_a_loss_of_another_scale():
+    learn = digits(loss_func=nn.CrossEntropyLoss(reduction="sum"), opt_func=SGD, lr=3.0)
+    assert judged(OtherOptimizer(), learn).status == "warn"
+
+
+def test_head_that_learns_while_the_whole_net_runs_away():
+    model = small_cnn()
+    learn = digits(model=model, lr=3e-2, opt_func=Adam, splitter=_body_and_head)
+    assert judged(HeadOnly(), learn).status == "pass"
+
+
+def _body_and_head(model):
+    return [list(model[:3].parameters()), list(model[3:].parameters())]
+
+
+def test_net_that_is_too_narrow():
+    model = net(nn.ReLU(), width=1)
+    status, summary = judged(WiderNarrower(), digits(model=model, lr=3e-2))
+    assert status in ("pass", "warn")
+    assert "hidden widths times 2" in summary
+
+
+def test_resized_shapes():
+    for factor in (2.0, 0.5):
+        model = resized(small_cnn(), factor)
+        assert model(torch.rand(4, 1, 8, 8)).shape == (4, 10)
+        assert model[0][0].out_channels == 16 * factor
+    with pytest.raises(NotApplicable, match="no plain"):
+        resized(nn.ModuleDict({"a": nn.Linear(2, 2)}), 2.0)
+
+
+def test_f7_rows_known_in_training_mode_only():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32, momentum=1e-4), nn.Linear(32, 10))
+    with torch.no_grad():
+        model[1].bias.add_(30.0)
+    status, summary = judged(OverfitFewDozen(), digits(model=model, lr=1e-2))
+    assert status == "warn"
+    assert "in evaluation mode" in summary
+
+
+def test_labels_that_do_not_belong_to_the_inputs():
+    learn = digits(model=net(nn.ReLU(), 256), lr=3e-3)
+    x, y = _digits()
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    learn.dls = loaders_of(x, y[order])
+    status, summary = judged(PermutedLabels(), learn)
+    assert status in ("warn", "skip"), summary
+    assert judged(PermutedLabels(), diabetes()).status == "pass"

@@ -1,0 +1,66 @@
+"""loss-gradient-slope: F24, a norm without its square that is called a mean square."""
+
+import pytest
+import torch
+from judging import judge_never_raises, judged, measured, nan_never_passes, passes
+from learners import HEALTHY, diabetes
+from torch import nn
+
+from diagnose.checks.loss_gradient_slope import LossGradientSlope
+from diagnose.errors import NotApplicable
+
+CHECK = LossGradientSlope()
+
+
+class PairwiseLossReduction(nn.Module):
+    "The un-squared norm of the error of each row."
+
+    def forward(self, out, y):
+        return nn.functional.pairwise_distance(out, y, eps=0).mean()
+
+
+class CalledMSE(PairwiseLossReduction):
+    "The same under a name that says something else."
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy(name):
+    passes(CHECK, HEALTHY[name]())
+
+
+@pytest.mark.parametrize(("loss", "power"), [(nn.MSELoss(), "power of 2 "), (nn.L1Loss(), "power of 1:")])
+def test_both_slopes_are_healthy(loss, power):
+    status, summary = judged(CHECK, diabetes(loss_func=loss))
+    assert status == "pass"
+    assert power in summary
+
+
+def test_f24_norm_without_its_square_is_told():
+    status, summary = judged(CHECK, diabetes(loss_func=PairwiseLossReduction()))
+    assert status == "pass"
+    assert "power of 1: its gradient does not shrink" in summary
+    evidence = measured(CHECK, diabetes(loss_func=PairwiseLossReduction()))
+    near, far = (e.value for e in evidence.all("gradient"))
+    assert near == pytest.approx(far, rel=1e-2)
+
+
+def test_f24_norm_that_is_called_a_square():
+    status, summary = judged(CHECK, diabetes(loss_func=CalledMSE()))
+    assert status == "warn"
+    assert "power of 1, not as its square, as the name CalledMSE says" in summary
+
+
+def test_loss_that_the_target_does_not_minimise():
+    learn = diabetes(loss_func=nn.BCEWithLogitsLoss())
+    for dl in learn.dls.loaders:
+        x, y = dl.dataset.tensors
+        dl.dataset.tensors = (x, (y > 0).float())
+    with pytest.raises(NotApplicable, match="least loss"):
+        measured(CHECK, learn)
+    assert torch.is_grad_enabled()
+
+
+def test_judge():
+    evidence = measured(CHECK, diabetes())
+    judge_never_raises(CHECK, evidence)
+    nan_never_passes(CHECK, evidence)

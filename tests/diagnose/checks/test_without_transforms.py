@@ -1,0 +1,66 @@
+"""without-transforms: an augmentation that leaves nothing of the image."""
+
+import pytest
+import torch
+from fastai.callback.core import Callback
+from fastai.vision.augment import RandTransform
+from judging import judge_never_raises, judged, measured, nan_never_passes
+from learners import digits
+
+from diagnose.checks.without_transforms import WithoutTransforms
+from diagnose.errors import NotApplicable
+
+CHECK = WithoutTransforms()
+
+
+class Blank(RandTransform):
+    "Blanks the whole image."
+
+    split_idx = None
+
+    def __init__(self, kept):
+        super().__init__(p=1.0)
+        self.kept = kept
+
+    def encodes(self, x: torch.Tensor):
+        return x * self.kept if x.is_floating_point() else x
+
+
+def augmented(kept):
+    learn = digits()
+    for dl in learn.dls.loaders:
+        dl.after_batch = (
+            type(dl.after_batch)([*dl.after_batch.fs, Blank(kept)])
+            if hasattr(dl.after_batch, "fs")
+            else (_pipeline()([Blank(kept)]))
+        )
+    return learn
+
+
+def _pipeline():
+    from fastai.data.core import Pipeline
+
+    return Pipeline
+
+
+def test_healthy_augmentation():
+    status, summary = judged(CHECK, augmented(0.9))
+    assert status == "pass"
+    assert "no Blank" in summary
+
+
+def test_augmentation_that_leaves_nothing():
+    status, summary = judged(CHECK, augmented(0.0))
+    assert status == "warn"
+    assert "no Blank" in summary
+
+
+def test_no_random_transform():
+    with pytest.raises(NotApplicable, match="no random transform"):
+        measured(CHECK, digits(cbs=Callback()))
+
+
+def test_judge():
+    evidence = measured(CHECK, augmented(0.9))
+    judge_never_raises(CHECK, evidence)
+    nan_never_passes(CHECK, evidence)
