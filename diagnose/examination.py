@@ -186,6 +186,8 @@ class _Examination:
         except SubjectError as e:
             if check.stage == "trial":
                 raise
+            if self._value("gradient-flow", "loss has a gradient", True) is False:
+                return self._leave_out(check.id, "the loss has no gradient: nothing can be trained")
             self.raised = self.raised or e  # a later inspection or probe may explain it
             return self._leave_out(check.id, str(e))
         status, summary = check.judge(evidence)
