@@ -17,6 +17,7 @@ from diagnose.evidence import EvidenceList
 from diagnose.isolate import seed_everything, twin
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
+from diagnose.trial import Trial
 
 # ---- reading evidence, for `judge` --------------------------------------------------------------------------------
 
@@ -106,6 +107,18 @@ def hooked(modules: Iterable[nn.Module], note: Callable[[nn.Module, tuple, Any],
     finally:
         for h in hooks:
             h.remove()
+
+
+def trial_on(lab: Lab, batches: list[Any], **kwargs: Any) -> Trial:
+    """A trial on other batches than the fixed one.
+
+    Raises:
+        NotApplicable: the subject raised on them, as one that is made for one batch size does.
+    """
+    try:
+        return lab.trial(batches=batches, **kwargs)
+    except SubjectError as e:
+        raise NotApplicable(f"other batches than the loader's: {e}") from e
 
 
 # ---- a few batches of training --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ If every input is encoded alike, no head can tell them apart; self-supervised lo
 
 ## How it is judged
 Warns if the rows of the features are apart by less than 1e-4 of their size in evaluation mode, while the inputs are
-apart by ten times as much. Ten healthy subjects stand apart by 0.03 or more at the start. A cosine near 1 or a rank
+apart by ten times as much. Healthy subjects stand apart by 0.04 or more at the start. A cosine near 1 or a rank
 near 1 passes and is told: positive features of an untrained net all point one way.
 
 ## What to do

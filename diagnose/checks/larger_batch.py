@@ -20,7 +20,7 @@ Wu & He 2018, "Group Normalization"; the notes' checklist, item 15.
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.checks._comparison import compared
-from diagnose.checks._probing import joined
+from diagnose.checks._probing import joined, trial_on
 from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
 from diagnose.lab import Lab, few_rows
@@ -45,7 +45,7 @@ class LargerBatch(Check):
         if rows <= lab.rows:
             raise NotApplicable(f"the loader gives no more than {rows} rows")
         lab.say(f"larger batch: {rows} rows")
-        trial = lab.trial(batches=[large])
+        trial = trial_on(lab, [large])
         return EvidenceList(
             [
                 Evidence(name="change", value=f"{rows} rows in place of {lab.rows}"),

@@ -30,7 +30,7 @@ from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, st
 from diagnose.checks._probing import names_in, number
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
-from diagnose.stats import relative_change, same_bits, total_norm
+from diagnose.stats import same_bits, total_norm
 
 COUNTS = 1e-4  # of the whole gradient: a smaller one, such as that of a bias before a norm layer, is rounding
 
@@ -67,7 +67,9 @@ class OneStepMoves(Check):
                 Evidence(name="frozen", value=len(frozen)),
                 Evidence(name="frozen that moved", value=[n for n in frozen if n in moved], expected="none"),
                 Evidence(name="buffers of frozen modules that moved", value=list(drift), expected="none"),
-                Evidence(name="largest drift", value=max(drift.values(), default=0.0), unit="‖Δb‖/‖b‖"),
+                Evidence(
+                    name="largest drift", value=max(drift.values(), default=0.0), unit="largest change of a value"
+                ),
                 Evidence(name="requires_grad set on a module", value=_without_effect(before), expected="none"),
             ]
         )
@@ -109,7 +111,7 @@ def _drift(before: nn.Module, after: nn.Module) -> dict[str, float]:
         now = dict(others[name].named_buffers(recurse=False))
         for key, buffer in module.named_buffers(recurse=False):
             if buffer.is_floating_point() and key in now and not same_bits(buffer, now[key]):
-                moved[f"{name}.{key}" if name else key] = relative_change(buffer, now[key])
+                moved[f"{name}.{key}" if name else key] = float((now[key].float() - buffer.float()).abs().max())
     return moved
 
 

@@ -1,8 +1,8 @@
 """A few dozen rows can be memorised, and are known in evaluation mode.
 
 ## What it does
-Takes 48 fixed rows in batches of the size of the other trials, trains a copy over and over on them for up to 200 steps,
-and evaluates all 48 in evaluation mode.
+Takes 48 fixed rows (more only for a model that is made for larger batches) in batches of the size of the other trials,
+trains a copy over and over on them for up to 200 steps, and evaluates all of them in evaluation mode.
 
 ## Why it matters
 One batch may be memorised by its own statistics. Several that alternate may not, and the mode in which a model is used
@@ -22,10 +22,10 @@ The notes, 9/7 and 10/1 (a few dozen images, fixed); real failures F5 and F7.
 import math
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import cut, joined, number
+from diagnose.checks._probing import cut, joined, number, trial_on
 from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
-from diagnose.lab import ROWS, Lab, few_rows
+from diagnose.lab import Lab, few_rows
 from diagnose.stats import tensors
 from diagnose.trial import batch_loss
 
@@ -44,17 +44,18 @@ class OverfitFewDozen(Check):
 
     def measure(self, lab: Lab) -> EvidenceList:
         size = max(len(tensors(lab.whole_batch)[0]), 1)
-        batches = lab.read(loaders(lab.learn)[0], -(-FEW // size))
-        pieces = cut(few_rows(joined(batches), FEW), ROWS)
+        few = max(FEW // lab.rows, 3) * lab.rows
+        batches = lab.read(loaders(lab.learn)[0], -(-few // size))
+        pieces = cut(few_rows(joined(batches), few), lab.rows)
         if len(pieces) < 2:
-            raise NotApplicable(f"the loader gives fewer than {2 * ROWS} rows")
-        lab.say(f"a few dozen: {len(pieces) * ROWS} rows")
-        trial = lab.trial(batches=pieces, steps=STEPS)
+            raise NotApplicable(f"the loader gives fewer than {2 * lab.rows} rows")
+        lab.say(f"a few dozen: {len(pieces) * lab.rows} rows")
+        trial = trial_on(lab, pieces, steps=STEPS)
         losses = [batch_loss(trial.learner, b, training=False) for b in pieces]
         evaluated = math.nan if trial.stopped == "not finite" else trial.scale.learned(sum(losses) / len(losses))
         return EvidenceList(
             [
-                Evidence(name="rows", value=len(pieces) * ROWS),
+                Evidence(name="rows", value=len(pieces) * lab.rows),
                 Evidence(name="steps", value=len(trial.loss), unit="steps"),
                 Evidence(name="learned", value=trial.learned, unit="share", where="training mode"),
                 Evidence(

@@ -28,10 +28,10 @@ import math
 import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import cut, joined, number
+from diagnose.checks._probing import cut, joined, number, trial_on
 from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
-from diagnose.lab import ROWS, Lab
+from diagnose.lab import Lab
 from diagnose.stats import replaced, tensors
 from diagnose.trial import batch_loss, measure_scale
 
@@ -53,23 +53,25 @@ class PermutedLabels(Check):
     def measure(self, lab: Lab) -> EvidenceList:
         if not isinstance(lab.batch, (tuple, list)) or len(lab.batch) < 2:
             raise NotApplicable("the loader gives no target beside the inputs")
+        if not _reads_target(lab):
+            raise NotApplicable("the loss is the same for permuted targets: it does not read them")
         inputs = getattr(lab.learn.dls, "n_inp", len(lab.batch) - 1)
-        wanted = (BATCHES + HELD_OUT) * ROWS
+        wanted = (BATCHES + HELD_OUT) * lab.rows
         size = max(len(tensors(lab.whole_batch)[0]), 1)
-        pieces = cut(joined(lab.read(loaders(lab.learn)[0], -(-wanted // size))), ROWS)[: BATCHES + HELD_OUT]
+        pieces = cut(joined(lab.read(loaders(lab.learn)[0], -(-wanted // size))), lab.rows)[: BATCHES + HELD_OUT]
         if len(pieces) < 2 * HELD_OUT:
-            raise NotApplicable(f"the loader gives fewer than {2 * HELD_OUT * ROWS} rows")
+            raise NotApplicable(f"the loader gives fewer than {2 * HELD_OUT * lab.rows} rows")
         held_out, true = pieces[:HELD_OUT], pieces[HELD_OUT:]
         whole = joined(true)
-        order = torch.randperm(len(true) * ROWS, generator=torch.Generator().manual_seed(lab.seed))
+        order = torch.randperm(len(true) * lab.rows, generator=torch.Generator().manual_seed(lab.seed))
         targets = replaced(whole[inputs:], [t[order.to(t.device)] for t in tensors(whole[inputs:])])
         if not tensors(targets):
             raise NotApplicable("the loader gives no target beside the inputs")
-        permuted = cut((*whole[:inputs], *targets), ROWS)
-        found = EvidenceList([Evidence(name="rows", value=len(true) * ROWS)])
+        permuted = cut((*whole[:inputs], *targets), lab.rows)
+        found = EvidenceList([Evidence(name="rows", value=len(true) * lab.rows)])
         for name, batches in (("true labels", true), ("permuted labels", permuted)):
             lab.say(f"permuted labels: {name}")
-            trial = lab.trial(batches=batches, steps=STEPS, stop_at=math.inf)
+            trial = trial_on(lab, batches, steps=STEPS, stop_at=math.inf)
             losses = [batch_loss(trial.learner, b, training=False) for b in held_out]
             seen = trial.loss[-len(batches) :]
             scale = measure_scale(trial.learner, held_out)
@@ -98,3 +100,17 @@ class PermutedLabels(Check):
         if max(seen[0] - seen[1], unseen[0] - unseen[1]) >= MARGIN:
             return Judgement("pass", told)
         return Judgement("warn", f"{told}: true labels are no better than permuted ones (needed {MARGIN:g} more)")
+
+
+def _reads_target(lab: Lab) -> bool:
+    "Whether the loss of the fixed batch changes when its targets are moved on by one row."
+    if not len(lab.yb):
+        return False
+    copy = lab.twin()
+    copy.training = True
+    moved = replaced(lab.yb, [t.roll(1, 0) if t.ndim else t for t in tensors(lab.yb)])
+    try:
+        with torch.no_grad():
+            return bool((copy.loss_func(lab.output, *moved) != copy.loss_func(lab.output, *lab.yb)).any())
+    except Exception as e:
+        raise NotApplicable(f"the loss raised {type(e).__name__} on permuted targets: {e}") from e

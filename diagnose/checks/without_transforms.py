@@ -25,6 +25,7 @@ from fastai.vision.augment import RandTransform
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.checks._comparison import compared
+from diagnose.checks._probing import trial_on
 from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
 from diagnose.lab import ROWS, Lab, few_rows
@@ -52,7 +53,7 @@ class WithoutTransforms(Check):
                 setattr(plain, stage, type(getattr(loader, stage))(kept))  # fastai's Pipeline
         batch = few_rows(lab.read(plain, 1)[0], ROWS)
         lab.say("without random transforms")
-        trial = lab.trial(batches=[batch])
+        trial = trial_on(lab, [batch])
         return EvidenceList(
             [
                 Evidence(name="change", value=f"no {', '.join(left_out)}"),
