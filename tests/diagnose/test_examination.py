@@ -1,8 +1,12 @@
 """What is concluded from evidence: order of causes, verdicts, what is left out."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
 from learners import digits, small_cnn
+from PIL import Image
 from torch import nn
 
 from diagnose import registry
@@ -13,7 +17,10 @@ from diagnose.errors import DiagnoseError
 from diagnose.evidence import Evidence
 from diagnose.examination import examine, in_order
 from diagnose.faults import Fault
+from diagnose.lab import Lab
+from diagnose.samples import samples
 from diagnose.subject import from_learner, from_task
+from diagnose.trial import forward
 
 CAUSES = registry.load_all("diagnose.causes", Cause)
 FAULTS = registry.load_all("diagnose.faults", Fault)
@@ -202,3 +209,27 @@ def test_samples_are_pictures_with_labels_and_predictions():
     assert first.target in first.prediction
     assert first.loss < 0.5
     assert torch.isfinite(torch.tensor(first.loss))
+
+
+def test_f23_the_picture_shown_is_of_the_row_that_was_scored():
+    lab = Lab(from_learner(digits()))
+    rows, files = samples(lab, lab.baseline.learner.model)
+    output = forward(lab.baseline.learner.model, lab.xb)
+    for i, row in enumerate(rows):
+        pixels = np.asarray(Image.open(io.BytesIO(files[row.inputs[0].file])))
+        x = lab.xb[0][i, 0]
+        shown = torch.tensor(pixels[::16, ::16].copy()).float()  # 8 px enlarged to 128 px
+        assert torch.allclose(shown, ((x - x.min()) / (x.max() - x.min()) * 255).round(), atol=1)
+        assert row.target == f"class {int(lab.yb[0][i])}"
+        assert row.prediction.startswith(f"class {int(output[i].argmax())} ")
+        loss = torch.nn.functional.cross_entropy(output[i : i + 1], lab.yb[0][i : i + 1])
+        assert row.loss == pytest.approx(float(loss), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [30.0, 1e-8])
+def test_f22_the_ladder_says_where_the_rate_stands(rate):
+    diagnosis = examine(
+        from_learner(digits(lr=rate)), only=["overfit-one-batch", "weight-change", "learning-rate-ladder"]
+    )
+    assert diagnosis.check("learning-rate-ladder").status == "fail"
+    assert diagnosis.cause.id == ("lr-too-high" if rate > 1 else "lr-too-low")
