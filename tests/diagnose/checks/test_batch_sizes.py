@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from judging import judge_never_raises, judged, measured, passes
 from learners import HEALTHY, digits, small_cnn
 from torch import nn
+from verdicts import judge_never_raises, judged, measured, passes
 
 from diagnose.checks.batch_sizes import BatchSizes, follows
 from diagnose.evidence import Evidence, EvidenceList

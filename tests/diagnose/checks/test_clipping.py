@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 from fastai.callback.training import GradientClip
 from fastai.optimizer import SGD
-from judging import judge_never_raises, judged, measured, nan_never_passes, passes
 from learners import HEALTHY, digits
+from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.checks.clipping import Clipping
 

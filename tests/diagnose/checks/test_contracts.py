@@ -90,14 +90,14 @@ def test_judge_takes_no_evidence(id):
 
 @every_check
 @pytest.mark.parametrize("subject", SUBJECTS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "text", 0, -1, 1e300, True, []], ids=repr)
-def test_judge_takes_any_value(id, subject, value):
+def test_judge_takes_any_value(id, subject):
     evidence = measured(id, subject)
     if evidence is None:
         pytest.skip("not of this check's kind")
-    status, sentence = CHECKS[id].judge(replaced(evidence, value))
-    assert status in STATUSES
-    assert sentence
+    for value in (math.nan, math.inf, -math.inf, None, "text", 0, -1, 1e300, True, []):
+        status, sentence = CHECKS[id].judge(replaced(evidence, value))
+        assert status in STATUSES, value
+        assert sentence, value
 
 
 @every_check

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from judging import judge_never_raises, judged, measured, nan_never_passes, passes
 from learners import HEALTHY, digits, small_cnn
 from torch import nn
 from torch.nn import functional as F
+from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.checks.deterministic_eval import DeterministicEval
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from judging import judge_never_raises, judged, measured, nan_never_passes, passes
 from learners import HEALTHY, digits
 from torch import nn
+from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.checks.feature_collapse import FeatureCollapse, effective_rank
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from fastai.callback.training import GradientAccumulation
 from fastai.optimizer import Adam, Optimizer, OptimWrapper
-from judging import judge_never_raises, judged, measured, nan_never_passes, passes
 from learners import HEALTHY, digits
+from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.checks.gradients_zeroed import GradientsZeroed
 

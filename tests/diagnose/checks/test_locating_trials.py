@@ -7,9 +7,9 @@ import pytest
 import torch
 from fastai.callback.training import GradientClip
 from fastai.optimizer import SGD
-from judging import judge_never_raises, judged, measured, nan_never_passes, passes
 from learners import HEALTHY, _digits, diabetes, digits, loaders_of, small_cnn
 from torch import nn
+from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.checks.builtin_activation import BuiltinActivation
 from diagnose.checks.head_only import HeadOnly

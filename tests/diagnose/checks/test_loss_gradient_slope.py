@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from judging import judge_never_raises, judged, measured, nan_never_passes, passes
 from learners import HEALTHY, diabetes
 from torch import nn
+from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.checks.loss_gradient_slope import LossGradientSlope
 from diagnose.errors import NotApplicable

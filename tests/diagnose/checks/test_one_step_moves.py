@@ -4,9 +4,9 @@ import pytest
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.training import BnFreeze, GradientAccumulation
-from judging import judge_never_raises, judged, measured, nan_never_passes, passes
 from learners import HEALTHY, diabetes, digits, small_cnn
 from torch import nn
+from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.checks.one_step_moves import OneStepMoves
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from judging import judge_never_raises, judged, measured, nan_never_passes, passes
 from learners import HEALTHY, digits
 from torch import nn
+from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.checks.signal_through_depth import SignalThroughDepth
 

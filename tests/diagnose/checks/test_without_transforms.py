@@ -5,8 +5,8 @@ import torch
 from fastai.callback.core import Callback
 from fastai.data.core import Pipeline
 from fastai.vision.augment import RandTransform
-from judging import judge_never_raises, judged, measured, nan_never_passes
 from learners import digits
+from verdicts import judge_never_raises, judged, measured, nan_never_passes
 
 from diagnose.checks.without_transforms import WithoutTransforms
 from diagnose.errors import NotApplicable
