@@ -23,6 +23,7 @@ SIGNS_ASCII = {"pass": "+", "warn": "!", "fail": "x", "skip": "-"}
 BLOCKS, BLOCKS_ASCII = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 SPARK = 24  # characters
 HEADROOM = 0.25  # eight heights are few: the line ends a little above the best constant
+MOST_PASSED = 12  # passing checks with a row of their own; of more than that, half
 NAMES = 26  # characters of the column of ids
 
 
@@ -157,7 +158,10 @@ class _Terminal:
         table.columns[0].no_wrap = True
         table.columns[3].no_wrap = True
         table.columns[3].justify = "right"
+        brief = self.brief(d)
         for check in words.by_severity(d.checks):
+            if check.id in brief:
+                continue
             colour = COLOURS[check.status]
             table.add_row(
                 self.text(f"{self.signs[check.status]} {check.status}", f"bold {colour}"),
@@ -165,7 +169,21 @@ class _Terminal:
                 self.text(check.summary),
                 self.text(words.seconds(check.seconds), "dim"),
             )
+        if brief:
+            sign = self.text(f"{self.signs['pass']} pass", f"bold {COLOURS['pass']}")
+            table.add_row(sign, self.text(f"{len(brief)} more"), self.text(", ".join(brief)), self.text(""))
         self.show(table)
+
+    def brief(self, d: Diagnosis) -> list[str]:
+        """Ids of passing checks that are named in one row; those that took the longest have rows of their own.
+
+        Forty sentences that all is well hide the one that matters.
+        """
+        passed = [c for c in d.checks if c.status == "pass"]
+        if len(passed) <= MOST_PASSED:
+            return []
+        shown = {c.id for c in sorted(passed, key=lambda c: -c.seconds)[: MOST_PASSED // 2]}
+        return [c.id for c in passed if c.id not in shown]
 
     def table(self, *widest: int | None) -> Table:
         """A borderless table; each column may be as wide as given, or take what is left."""
@@ -182,8 +200,15 @@ class _Terminal:
             return
         self.heading("Not checked", self.text(str(len(d.unchecked))))
         table = self.table(NAMES, None)
+        alike: dict[str, list[str]] = {}
         for item in d.unchecked:
-            table.add_row(self.text(item.id), self.text(item.reason))
+            alike.setdefault(item.reason, []).append(item.id)
+        for reason, ids in alike.items():
+            if len(ids) > 2:
+                table.add_row(self.text(f"{len(ids)} checks"), self.text(f"{reason}: {', '.join(ids)}"))
+            else:
+                for id in ids:
+                    table.add_row(self.text(id), self.text(reason))
         self.show(table)
 
     def footer(self, d: Diagnosis, run_dir: Path | None) -> None:

@@ -15,7 +15,8 @@ Shortcuts: raw unmixing needs no vision. Least squares on the pixels recovers th
 image do: the mean colour of the mixture lies on the line between those of its two sources (right in more than 99 % of
 rows). So by default (`hardened=true`) every image is standardised by itself, channel by channel, which takes the mean
 colour away, and each source is shifted and flipped (left-right and upside-down) independently of the mixture, which
-takes the alignment of the pixels away.
+takes the alignment of the pixels away. Over 2000 hardened rows the mean colour then finds the pair in 0.36 of them and
+least squares in 0.41 (chance 0.33; 1.00 raw): what similarity of coarse light and shade is left.
 
 Easier versions (`mode`): `dup_src`: the mixture is a copy of one source, which? `dup_mix`: one source of weight 0 is
 replaced by a copy of the mixture, which? `scale`: the sources are one image multiplied by the weights. `noise` is no
