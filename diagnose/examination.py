@@ -141,7 +141,7 @@ class _Examination:
         early = [c for c in trials if c.order < self.checks[LADDER].order]
         self._run_checks(early)
         self._settle("inspection")
-        if not self._proven() and not self._learned():
+        if not self._proven():
             self._settle("trial")
         late = [c for c in trials if c not in early]
         while late and not self._proven():

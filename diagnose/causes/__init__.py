@@ -88,13 +88,19 @@ class Cause:
         raise NotImplementedError
 
 
-def paired_trial(lab: Lab, change: Change) -> Settled:
+def paired_trial(lab: Lab, change: Change, batch: Any = None) -> Settled:
     """The subject as it is against the subject under one change: same batch, same random numbers, as many steps.
 
     Proven if the batch is learned with the change and not without, by a clear margin. Refuted if the change makes no
     difference.
+
+    Args:
+        batch: another batch than the fixed one, where its size matters.
     """
-    before, after = lab.baseline, lab.trial(change)
+    if batch is None:
+        before, after = lab.baseline, lab.trial(change)
+    else:
+        before, after = lab.trial(batches=[batch]), lab.trial(change, batches=[batch])
     low, high = (max(t.learned, 0.0) if math.isfinite(t.learned) else 0.0 for t in (before, after))
     proven = not before.is_learned and after.is_learned and high - low >= CLEAR
     refuted = high - low < NO_DIFFERENCE

@@ -11,7 +11,7 @@ mean learns.
 The loss of the batch given twice over is twice the loss; or the best constant lies below 0.001 or above 1000.
 
 ## How it is proven
-The same trial with the loss rescaled to its mean per item: learned, and as it is not.
+A trial on one whole batch with the loss rescaled to its mean per item: learned, and as it is not.
 
 ## How to fix
     learn.loss_func = nn.BCEWithLogitsLoss(reduction="mean")
@@ -24,16 +24,18 @@ so).
 The notes' checklist, item 1; fastai#3023 (accumulation changes the loss scale).
 """
 
-from diagnose.causes import Cause, Findings, Suspicion
+from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
 from diagnose.changes import Change, scaled_loss
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
+from diagnose.stats import tensors
 
 
 class LossScale(Cause):
     """Suspected when the loss grows with the batch, or its scale is absurd."""
 
     explains = ("lr-too-high", "lr-too-low")
+    when_learned = True  # a sum over the few rows of the fixed batch may learn where one over a whole batch does not
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         ratio = findings.value("loss-contract", "loss of the batch twice over / of the batch", 1.0)
@@ -53,8 +55,11 @@ class LossScale(Cause):
 
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
         if suspicion.facts.get("sum"):
-            return scaled_loss(1 / lab.rows, "loss rescaled to its mean per item")
+            return scaled_loss(1 / len(tensors(lab.whole_batch)[0]), "loss rescaled to its mean per item")
         return scaled_loss(suspicion.facts["factor"], "loss rescaled to about 1")
+
+    def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
+        return paired_trial(lab, self.cure(lab, suspicion), lab.whole_batch if suspicion.facts.get("sum") else None)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         if suspicion.facts.get("sum"):
