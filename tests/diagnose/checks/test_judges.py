@@ -1,7 +1,5 @@
 """`judge` is pure: it never raises, and NaN never passes. For every check that is found."""
 
-import math
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,23 +25,6 @@ def test_a_healthy_subject_passes_and_old_evidence_is_judged_alike(measured):
         assert CHECKS[id].judge(evidence).status == "pass", id
         reread = EvidenceList(Evidence.model_validate_json(e.model_dump_json()) for e in evidence)
         assert CHECKS[id].judge(reread) == CHECKS[id].judge(evidence)
-
-
-def test_sentences_carry_a_number(measured):
-    for id, evidence in measured.items():
-        if id != "row-independence":
-            assert any(ch.isdigit() for ch in CHECKS[id].judge(evidence).summary), id
-
-
-def test_nan_never_passes(measured):
-    for id, evidence in measured.items():
-        numbers = [e for e in evidence if isinstance(e.value, float)]
-        if not numbers:
-            continue
-        spoilt = EvidenceList(
-            e.model_copy(update={"value": math.nan}) if isinstance(e.value, float) else e for e in evidence
-        )
-        assert CHECKS[id].judge(spoilt).status != "pass" or id in ("gradient-flow",), id
 
 
 @pytest.mark.parametrize("id", CHECKS)
