@@ -24,6 +24,7 @@ from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
 from diagnose.isolate import loaders, seed_everything, twin
 from diagnose.stats import replaced, tensors
 from diagnose.subject import Subject
+from diagnose.task import Task
 from diagnose.trial import Scale, Trial
 
 ROWS = 16  # rows of the fixed batch: enough for batch statistics, few enough for hundreds of steps in seconds
@@ -160,6 +161,19 @@ class Lab:
             if xb is None:
                 raise SubjectError("the forward pass", e) from e
             raise NotApplicable(f"the forward pass raised {type(e).__name__} on altered inputs: {e}") from e
+
+    def features(self, task: Task, model: torch.nn.Module, inputs: tuple) -> Tensor:
+        """What a registered task takes for the features of its model, in the model's current mode, without a gradient.
+
+        Raises:
+            NotApplicable: the model is not of the kind that the task knows.
+        """
+        seed_everything(self.seed)
+        try:
+            with torch.no_grad():
+                return task.features(model, *inputs).detach()
+        except AttributeError as e:
+            raise NotApplicable(f"the model is not of the kind whose features the task knows: {e}") from e
 
     @cached_property
     def output(self) -> Any:

@@ -63,9 +63,7 @@ class FeatureCollapse(Check):
         model = lab.twin().model
         if lab.task is not None and type(lab.task).features is not Task.features:
             model.train(training)
-            with torch.no_grad():
-                z = lab.task.features(model, *lab.xb)
-            return z.flatten(1), "the task's features"
+            return lab.features(lab.task, model, lab.xb).flatten(1), "the task's features"
         names = {m: n for m, n in leaves(model).items() if any(p.ndim > 1 for p in m.parameters(recurse=False))}
         last: dict[str, Any] = {}
 

@@ -24,7 +24,6 @@ import math
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.errors import NotApplicable
-from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
 from diagnose.task import Task
 
@@ -44,11 +43,7 @@ class IdenticalPairs(Check):
         found = EvidenceList([Evidence(name="identical pairs", value=len(twins))])
         for mode in ("train", "eval"):
             model.train(mode == "train")
-            seed_everything(lab.seed)
-            try:
-                codes = task.features(model, *inputs).detach().float().flatten(2)
-            except AttributeError as e:
-                raise NotApplicable(f"the model is not of the kind whose features the task knows: {e}") from e
+            codes = lab.features(task, model, inputs).float().flatten(2)
             rows, a, b = twins.T
             size = float(codes.abs().max()) or 1.0
             gap = float((codes[rows, a] - codes[rows, b]).abs().max()) / size

@@ -27,7 +27,7 @@ from torch import nn
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.checks._calls import Call, Calls, is_number, shape
-from diagnose.errors import SubjectError
+from diagnose.errors import unmasked
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
 from diagnose.stats import tensors
@@ -53,7 +53,7 @@ class ShapeTrace(Check):
             try:
                 output = model(*lab.xb)
             except Exception as e:
-                raised = SubjectError("the forward pass", e).__cause__
+                raised = unmasked(e)
         found = EvidenceList(
             [
                 Evidence(name="input", value=[shape(tuple(t.shape)) for t in tensors(lab.xb)]),
