@@ -177,7 +177,11 @@ def test_an_error_of_the_users_own_is_shown_with_its_traceback_and_exits_3(diagn
     if function == "raises":
         assert "broken_helper" in err
         assert "diagnose/subject.py" not in err
-    assert not (project / "reports").exists()
+        assert not (project / "reports").exists()
+    else:  # a check explains it: the report is written beside the traceback
+        report = json.loads(next(project.glob("reports/*/*/report.json")).read_text())
+        assert report["verdict"] == "fail"
+        assert {"shape-trace"} <= {c["id"] for c in report["checks"] if c["status"] == "fail"}
 
 
 def test_a_file_with_a_syntax_error_is_the_users_own(diagnose, project):
