@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from diagnose.errors import NotApplicable
-from diagnose.stats import tensors
 
 
 @dataclass(frozen=True)
@@ -251,15 +250,3 @@ def reinitialised(names: list[str] | None = None) -> Change:
                     p.zero_()
 
     return Change("weights drawn anew (Kaiming)", apply, "apply_init(learn.model, nn.init.kaiming_normal_)")
-
-
-def first_tensor(tree: Any) -> Tensor:
-    """The first tensor of a structure.
-
-    Raises:
-        NotApplicable: there is none.
-    """
-    found = tensors(tree)
-    if not found:
-        raise NotApplicable("the model's output holds no tensor")
-    return found[0]

@@ -27,17 +27,15 @@ The notes' checklist, item 6; real failure F22.
 
 import math
 
-from diagnose.causes import Cause, Findings, Suspicion
-from diagnose.changes import Change, learning_rate, rate_text, scaled_rate
+from diagnose.causes import Findings, Suspicion
+from diagnose.causes._rung import LADDER, RungCause
 from diagnose.checks import amount
-from diagnose.diagnosis import Fix
-from diagnose.lab import Lab
-
-LADDER = "learning-rate-ladder"
 
 
-class LrTooHigh(Cause):
+class LrTooHigh(RungCause):
     """Suspected when a rung below the configured rate learns more."""
+
+    verb = "Lower"
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         power = findings.value(LADDER, "powers of ten to the best rung", 0)
@@ -48,10 +46,3 @@ class LrTooHigh(Cause):
         rate, rung = findings.value(LADDER, "configured rate"), findings.value(LADDER, "best rung")
         reason = f"at {rate} the ladder learns {amount(here)} of the batch, at {rung} {amount(best)}"
         return Suspicion(0.9, reason, [f"lr={rate}"], {"factor": 10.0**power})
-
-    def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
-        return learning_rate(lab.learn, suspicion.facts["factor"])
-
-    def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
-        rate = rate_text(scaled_rate(lab.learn.lr, suspicion.facts["factor"]))
-        return Fix(text=f"Lower the learning rate to about {rate}.", code=f"learn.lr = {rate}")

@@ -26,18 +26,17 @@ The notes' checklist, item 6; real failures F6 and F22 (10 steps at 1e-5 moved t
 
 import math
 
-from diagnose.causes import Cause, Findings, Suspicion
-from diagnose.causes.lr_too_high import LADDER
-from diagnose.changes import Change, learning_rate, rate_text, scaled_rate
+from diagnose.causes import Findings, Suspicion
+from diagnose.causes._rung import LADDER, RungCause
 from diagnose.checks import amount
-from diagnose.diagnosis import Fix
-from diagnose.lab import Lab
 
 BARELY = 1e-3  # ‖Δw‖/‖w‖ over the trial
 
 
-class LrTooLow(Cause):
+class LrTooLow(RungCause):
     """Suspected when a rung above the configured rate learns and this one barely moves the weights."""
+
+    verb = "Raise"
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         power = findings.value(LADDER, "powers of ten to the best rung", 0)
@@ -49,10 +48,3 @@ class LrTooLow(Cause):
         rate, rung = findings.value(LADDER, "configured rate"), findings.value(LADDER, "best rung")
         reason = f"{rate} moves the weights by {moved:.1g} and learns {amount(here)}; {rung} learns {amount(best)}"
         return Suspicion(0.9, reason, [f"lr={rate}"], {"factor": 10.0**power})
-
-    def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
-        return learning_rate(lab.learn, suspicion.facts["factor"])
-
-    def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
-        rate = rate_text(scaled_rate(lab.learn.lr, suspicion.facts["factor"]))
-        return Fix(text=f"Raise the learning rate to about {rate}.", code=f"learn.lr = {rate}")

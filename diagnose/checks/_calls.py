@@ -22,7 +22,6 @@ class Call:
         fed_by: name of the leaf module whose output, or a view of it, is the input; "" for anything else.
         leaf: it has no children.
         ended: it returned.
-        parent_call: number of the call of its parent during which it ran; -1 for the model itself.
     """
 
     name: str
@@ -30,7 +29,6 @@ class Call:
     inputs: list[tuple[int, ...]]
     fed_by: str
     leaf: bool
-    parent_call: int
     outputs: list[tuple[int, ...]] = field(default_factory=list)
     ended: bool = False
 
@@ -51,9 +49,8 @@ class Calls(list[Call]):
             source, version, _ = made.get(_address(first), ("", 0, None)) if first is not None else ("", 0, None)
             fed_by = source if source and first._version == version else ""
             leaf = next(module.children(), None) is None
-            parent = running[-1] if running else -1
             running.append(len(self))
-            self.append(Call(names[module], module, [tuple(t.shape) for t in given], fed_by, leaf, parent))
+            self.append(Call(names[module], module, [tuple(t.shape) for t in given], fed_by, leaf))
 
         def leave(module: nn.Module, args: tuple, output) -> None:
             call = self[running.pop()]

@@ -6,7 +6,7 @@ import math
 
 from diagnose.changes import Change
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import number
+from diagnose.checks._numbers import number
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED, Scale
 

@@ -9,8 +9,17 @@ from diagnose.checks import EvidenceList
 
 def number(evidence: EvidenceList, name: str, where: str | None = None) -> float:
     """A measured number; NaN if it is missing or no number."""
-    value = evidence.get(name, where)
+    return as_number(evidence.get(name, where))
+
+
+def as_number(value: object) -> float:
+    """A value as a float; NaN if it is no number."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+
+
+def by_place(evidence: EvidenceList, name: str) -> dict[str, float]:
+    """Every number of that name by the place where it was measured."""
+    return {e.where: as_number(e.value) for e in evidence.all(name)}
 
 
 def texts(evidence: EvidenceList, name: str, where: str | None = None) -> list[str]:

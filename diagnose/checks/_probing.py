@@ -1,4 +1,4 @@
-"""What several probes share: reading evidence without ever raising, altering rows, a few batches of training."""
+"""What several probes share: altering rows, watching layers, a few batches of training."""
 
 from __future__ import annotations
 
@@ -13,35 +13,10 @@ from fastai.learner import Learner
 from torch import Tensor, nn
 
 from diagnose.errors import NotApplicable, SubjectError
-from diagnose.evidence import EvidenceList
 from diagnose.isolate import seed_everything, twin
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
 from diagnose.trial import Trial
-
-# ---- reading evidence, for `judge` --------------------------------------------------------------------------------
-
-
-def number(evidence: EvidenceList, name: str, where: str | None = None) -> float:
-    """A measured number; NaN if it is missing or no number."""
-    return as_number(evidence.get(name, where))
-
-
-def as_number(value: object) -> float:
-    """A value as a float; NaN if it is no number."""
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def names_in(evidence: EvidenceList, name: str) -> list[str]:
-    """A measured list as texts; empty if it is missing or no list."""
-    value = evidence.get(name)
-    return [str(v) for v in value] if isinstance(value, list) else []
-
-
-def by_place(evidence: EvidenceList, name: str) -> dict[str, float]:
-    """Every number of that name by the place where it was measured."""
-    return {e.where: as_number(e.value) for e in evidence.all(name)}
-
 
 # ---- outputs and rows -----------------------------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import by_place, hooked, leaves, number, share_of
+from diagnose.checks._numbers import by_place, number
+from diagnose.checks._probing import hooked, leaves, share_of
 from diagnose.errors import NotApplicable
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab

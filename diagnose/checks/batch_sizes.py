@@ -20,7 +20,8 @@ Real failure F29 of the notes: `.squeeze()` dropped the batch axis of a batch of
 """
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
-from diagnose.checks._probing import names_in, rows_of
+from diagnose.checks._numbers import texts
+from diagnose.checks._probing import rows_of
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import floats
@@ -61,7 +62,7 @@ class BatchSizes(Check):
 
     def judge(self, evidence: EvidenceList) -> Judgement:
         shapes = {e.where: str(e.value) for e in evidence.all("shape")}
-        wrong, raised = names_in(evidence, "shape does not follow"), names_in(evidence, "raises")
+        wrong, raised = texts(evidence, "shape does not follow"), texts(evidence, "raises")
         if not shapes or evidence.get("shape does not follow") is None:
             return Judgement("skip", "not measured")
         whole = next(iter(shapes))

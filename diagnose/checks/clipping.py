@@ -27,7 +27,8 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import as_number, number, train_few
+from diagnose.checks._numbers import as_number, number
+from diagnose.checks._probing import train_few
 from diagnose.lab import Lab
 from diagnose.stats import total_norm
 

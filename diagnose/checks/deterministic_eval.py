@@ -27,7 +27,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, stated
-from diagnose.checks._probing import largest_move, names_in, number
+from diagnose.checks._numbers import number, texts
+from diagnose.checks._probing import largest_move
 from diagnose.errors import NotApplicable
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
@@ -67,7 +68,7 @@ class DeterministicEval(Check):
 
     def judge(self, evidence: EvidenceList) -> Judgement:
         seed, again = number(evidence, "difference", "other seed"), number(evidence, "difference", "second pass")
-        dropped = names_in(evidence, "drop-out in evaluation mode")
+        dropped = texts(evidence, "drop-out in evaluation mode")
         if not evidence.all("difference"):
             return Judgement("skip", "not measured")
         if math.isnan(seed) or math.isnan(again):

@@ -26,9 +26,9 @@ import math
 import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
+from diagnose.checks._probing import cut
 from diagnose.errors import NotApplicable
 from diagnose.lab import ROWS, Lab
-from diagnose.stats import replaced, tensors
 from diagnose.task import Task
 from diagnose.trial import batch_loss, forward, measure_scale, prepared
 
@@ -58,8 +58,8 @@ class EasierVersions(Check):
 
     def _version(self, lab: Lab, name: str, version: Task) -> EvidenceList:
         both = version.loaders(lab.seed, lab.device)
-        batches = split_rows(lab.read(both.train, STEPS * ROWS // both.train.bs + 1), ROWS)[:STEPS]
-        held_out = split_rows(lab.read(both.valid, HELD_OUT), ROWS)
+        batches = _pieces(lab.read(both.train, STEPS * ROWS // both.train.bs + 1))[:STEPS]
+        held_out = _pieces(lab.read(both.valid, HELD_OUT))
         trial = lab.trial(batches=batches, steps=PASSES * STEPS)
         student, scale = trial.learner, measure_scale(trial.learner, held_out)
         losses = [batch_loss(student, b, training=False) for b in held_out]
@@ -95,10 +95,5 @@ class EasierVersions(Check):
         return Judgement(status, f"{short[0]} is not learned: {told} (needed {ENOUGH:.0%})")
 
 
-def split_rows(batches: list, rows: int) -> list:
-    """Batches cut into pieces of `rows` rows, the remainder of each dropped."""
-    return [
-        replaced(b, [t[i : i + rows] for t in tensors(b)])
-        for b in batches
-        for i in range(0, len(tensors(b)[0]) - rows + 1, rows)
-    ]
+def _pieces(batches: list) -> list:
+    return [piece for batch in batches for piece in cut(batch, ROWS)]

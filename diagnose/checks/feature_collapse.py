@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import hooked, leaves, number
+from diagnose.checks._numbers import number
+from diagnose.checks._probing import hooked, leaves
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import floats

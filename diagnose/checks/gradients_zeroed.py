@@ -24,7 +24,8 @@ import math
 from fastai.callback.core import Callback
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, stated
-from diagnose.checks._probing import names_in, number, train_few
+from diagnose.checks._numbers import number, texts
+from diagnose.checks._probing import train_few
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import total_norm
@@ -59,7 +60,7 @@ class GradientsZeroed(Check):
         left, first = number(evidence, "gradient left after a step"), number(evidence, "first gradient")
         if left == 0:
             return Judgement("pass", f"no gradient is left after a step (0, the first was {stated(first, 2)})")
-        names = names_in(evidence, "parameters with one left")
+        names = texts(evidence, "parameters with one left")
         told = (
             f"a gradient of {stated(left, 2)} is left when the next one is computed (the first was {stated(first, 2)})"
         )

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, stated
-from diagnose.checks._probing import as_number, by_place, jittered, largest_move, number
+from diagnose.checks._numbers import as_number, by_place, number
+from diagnose.checks._probing import jittered, largest_move
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import replaced, tensors

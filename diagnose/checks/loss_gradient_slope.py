@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import number
+from diagnose.checks._numbers import number
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import floats, tensors

@@ -33,7 +33,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import hooked, leaves, number
+from diagnose.checks._numbers import number
+from diagnose.checks._probing import hooked, leaves
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import loaders, seed_everything
 from diagnose.lab import Lab

@@ -27,7 +27,7 @@ import math
 from torch import nn
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, stated
-from diagnose.checks._probing import names_in, number
+from diagnose.checks._numbers import number, texts
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import same_bits, total_norm
@@ -79,20 +79,20 @@ class OneStepMoves(Check):
             return Judgement("skip", "not measured")
         trainable, frozen = number(evidence, "trainable"), number(evidence, "frozen")
         moved = number(evidence, "trainable that moved")
-        if named := names_in(evidence, "requires_grad set on a module"):
+        if named := texts(evidence, "requires_grad set on a module"):
             return Judgement(
                 "warn",
                 f"`requires_grad = False` on {listed(named)} sets an attribute and freezes nothing: "
                 f"{stated(trainable)} parameter tensors train",
             )
-        if named := names_in(evidence, "frozen that moved"):
+        if named := texts(evidence, "frozen that moved"):
             return Judgement(
                 "warn", f"{len(named)} of {stated(frozen)} frozen tensors moved in one step: {listed(named)}"
             )
-        if named := names_in(evidence, "trainable with a gradient that did not move"):
+        if named := texts(evidence, "trainable with a gradient that did not move"):
             told = f"{len(named)} of {stated(trainable)} trainable tensors have a gradient and did not move"
             return Judgement("warn", f"{told}: {listed(named)}")
-        if named := names_in(evidence, "buffers of frozen modules that moved"):
+        if named := texts(evidence, "buffers of frozen modules that moved"):
             drift = stated(number(evidence, "largest drift"), 2)
             return Judgement("warn", f"{len(named)} buffers of frozen modules moved by up to {drift}: {listed(named)}")
         if not moved >= 1:

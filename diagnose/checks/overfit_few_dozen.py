@@ -22,7 +22,8 @@ The notes, 9/7 and 10/1 (a few dozen images, fixed); real failures F5 and F7.
 import math
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import cut, joined, number, trial_on
+from diagnose.checks._numbers import number
+from diagnose.checks._probing import cut, joined, trial_on
 from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
 from diagnose.lab import Lab, few_rows

@@ -28,7 +28,8 @@ import math
 import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import cut, joined, number, trial_on
+from diagnose.checks._numbers import number
+from diagnose.checks._probing import cut, joined, trial_on
 from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
 from diagnose.lab import Lab

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.checks._numbers import number
+from diagnose.checks._probing import jittered
 from diagnose.errors import NotApplicable
-from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, rows_changed, tensors
 
@@ -52,11 +52,7 @@ class RowIndependence(Check):
             if not t.ndim or t.shape[0] != rows:  # edges of a graph, a mask: rows may depend on each other on purpose
                 shape = "×".join(map(str, t.shape)) or "one number"
                 raise NotApplicable(f"an input of shape {shape} has not one entry for each of {rows} rows")
-        model = lab.twin().model
-        seed_everything(lab.seed)
-        with torch.no_grad():
-            for p in model.parameters():
-                p += torch.randn_like(p) * max(0.01 * float(p.float().pow(2).mean().sqrt()), 1e-3)
+        model = jittered(lab)
         altered = 1
         still, seen_still = _traced(lab, model, lab.xb)
         moved, seen_moved = _traced(lab, model, altered_row(lab.xb, altered, lab.seed))

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._probing import by_place, hooked, leaves
+from diagnose.checks._numbers import by_place
+from diagnose.checks._probing import hooked, leaves
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab

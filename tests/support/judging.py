@@ -43,7 +43,13 @@ _scalars = st.one_of(
 _values = st.one_of(_scalars, st.lists(st.one_of(st.integers(), st.floats(), st.text(max_size=5)), max_size=3))
 
 
+PLACES = (
+    *("", "0.1", "head", "data", "forward", "as configured"),
+    *("workers=0, pin_memory=off", "workers=2, pin_memory=off"),
+)
+
+
 def evidence_of(names: list[str]) -> st.SearchStrategy[EvidenceList]:
     """Evidence under the names that a check uses, with any value, any number of times."""
-    one = st.builds(Evidence, name=st.sampled_from(names), value=_values, where=st.sampled_from(["", "0.1", "head"]))
+    one = st.builds(Evidence, name=st.sampled_from(names), value=_values, where=st.sampled_from(PLACES))
     return st.lists(one, max_size=14).map(EvidenceList)

@@ -5,10 +5,10 @@ import time
 import psutil
 import pytest
 import torch
-from check_kit import check_of, evidence_of, is_judgement, judged, measured
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from hypothesis import given
+from judging import check_of, evidence_of, is_judgement, judged, measured
 from learners import digits
 from odd_subjects import ODD, Items, digit_items
 from torch.utils.data import DataLoader as TorchLoader

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from check_kit import check_of, evidence_of, is_judgement, judged
 from hypothesis import given
+from judging import check_of, evidence_of, is_judgement, judged
 from learners import HEALTHY, digits
 from odd_subjects import bfloat16, double_precision, fp16_on_cpu
 

@@ -1,8 +1,8 @@
 """Seconds of an epoch, put together from the other measurements."""
 
 import pytest
-from check_kit import check_of, evidence_of, is_judgement, judged, measured
 from hypothesis import given
+from judging import check_of, evidence_of, is_judgement, judged, measured
 from learners import HEALTHY
 from odd_subjects import ODD
 
