@@ -322,7 +322,7 @@ class _Examination:
         if decisive := [c for c in failed if self.checks[c.id].decisive]:
             return "fail", f"It cannot learn as it is: {decisive[0].summary}."
         if self.raised:
-            return "fail", f"It cannot learn: its own code raised {self.raised}."
+            return "fail", f"It cannot learn: its own code raised while {self.raised}."
         if partial:
             return "warn", "Interrupted before the verdict; what had been measured is here."
         if failed:

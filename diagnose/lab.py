@@ -159,7 +159,7 @@ class Lab:
             return trials.forward(model, self.xb if xb is None else xb, training)
         except Exception as e:
             if xb is None:
-                raise SubjectError("the forward pass", e) from e
+                raise SubjectError("running the forward pass", e) from e
             raise NotApplicable(f"the forward pass raised {type(e).__name__} on altered inputs: {e}") from e
 
     def features(self, task: Task, model: torch.nn.Module, inputs: tuple) -> Tensor:
@@ -189,7 +189,7 @@ class Lab:
         except (NotApplicable, DiagnoseError):
             raise
         except Exception as e:
-            raise SubjectError("the loss", e) from e
+            raise SubjectError("computing the loss", e) from e
 
     def trial(
         self,
@@ -219,20 +219,31 @@ class Lab:
     @cached_property
     def gradients(self) -> Gradients:
         """Gradient of the first loss on the fixed batch with respect to every parameter, in training mode."""
-        copy = self.twin()
-        return self.gradients_of(copy)
+        return self.gradients_under(None)
 
-    def gradients_of(self, copy: Learner) -> Gradients:
-        """Gradients of a copy on the fixed batch, in training mode, from the random streams at the seed."""
-        copy.model.train()
-        copy.model.zero_grad(set_to_none=True)
+    def gradients_under(self, change: Change | None) -> Gradients:
+        """Gradients of a copy under a change, in training mode, from the random streams at the seed.
+
+        Raises:
+            SubjectError: the subject raised, and no change was made to it. NotApplicable: it raised under the change.
+        """
+        copy = self.twin()
         seed_everything(self.seed)
         try:
+            if change:
+                change.apply(copy)
+            copy.model.train()
+            copy.model.zero_grad(set_to_none=True)
+            seed_everything(self.seed)
             loss = self.loss_of(copy, copy.model(*self.xb))
             if loss.requires_grad:
                 loss.backward()
+        except NotApplicable:
+            raise
         except Exception as e:
-            raise SubjectError("the forward and backward pass", e) from e
+            if change:
+                raise NotApplicable(f"under the change '{change.name}' it raised {type(e).__name__}: {e}") from e
+            raise SubjectError("running the forward and backward pass", e) from e
         grads = {n: p.grad for n, p in copy.model.named_parameters() if p.requires_grad}
         return Gradients(float(loss.detach()), loss.requires_grad, grads)
 

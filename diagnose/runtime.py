@@ -363,7 +363,7 @@ def _try(lab: Lab, probe: Callable, rows: int, found: Memory) -> bool:
         return False
     except Exception as e:
         if rows == lab.rows:
-            raise SubjectError("the forward and backward pass", e) from e
+            raise SubjectError("running the forward and backward pass", e) from e
         if len(found.peak) < 2:
             raise NotApplicable(f"a batch of {rows} raised {type(e).__name__}: {e}") from e
         return False

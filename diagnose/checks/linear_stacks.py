@@ -47,7 +47,7 @@ class LinearStacks(Check):
         try:
             calls = traced(model, lab.xb)
         except Exception as e:
-            raise SubjectError("the forward pass", e) from e
+            raise SubjectError("running the forward pass", e) from e
         pairs = dict.fromkeys((c.fed_by, c.name) for c in calls if c.name in linears and c.fed_by in linears)
         judged, meant = [], []
         for a, b in pairs:

@@ -53,7 +53,7 @@ class NormAxes(Check):
         try:
             calls = traced(model, lab.xb)
         except Exception as e:
-            raise SubjectError("the forward pass", e) from e
+            raise SubjectError("running the forward pass", e) from e
         ran = [c for c in calls.leaves if isinstance(c.module, NORMS) and c.inputs]
         single = [f"{c.name} ({shape(c.inputs[0])})" for c in ran if _numbers_per_mean(c) == 1]
         found = EvidenceList(

@@ -21,7 +21,7 @@ The notes, 9/7 and 10/1 (a few dozen images, fixed); real failures F5 and F7.
 
 import math
 
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount, stated
 from diagnose.checks._numbers import number
 from diagnose.checks._probing import cut, joined, trial_on
 from diagnose.errors import NotApplicable
@@ -71,8 +71,8 @@ class OverfitFewDozen(Check):
             return Judgement("skip", "not measured")
         evaluated, trained = (number(evidence, "learned", f"{m} mode") for m in ("evaluation", "training"))
         told = (
-            f"learned {stated(evaluated, 2)} of {stated(number(evidence, 'rows'))} rows in evaluation mode, "
-            f"{stated(trained, 2)} in training mode, in {stated(number(evidence, 'steps'))} steps"
+            f"learned {amount(evaluated)} of {stated(number(evidence, 'rows'))} rows in evaluation mode, "
+            f"{amount(trained)} in training mode, in {stated(number(evidence, 'steps'))} steps"
         )
         if evaluated >= ENOUGH:
             return Judgement("pass", told)

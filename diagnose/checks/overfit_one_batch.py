@@ -74,6 +74,9 @@ class OverfitOneBatch(Check):
         if evidence.get("stopped") == "not finite":
             return Judgement("fail", f"the loss became {last} at step {steps}")
         constant, floor = number(evidence, "best constant"), number(evidence, "floor")
+        if floor == -math.inf:
+            fell = f"the loss went from {first:.4g} to {last:.4g} in {steps} steps"
+            return Judgement("fail", f"{fell} and has no lower bound: nothing tells when the batch is learned")
         bias_suffices = not constant - floor > SOLVED_BY_BIAS * abs(first - floor)
         if not number(evidence, "different targets") >= 2 and bias_suffices:
             return Judgement("warn", f"{told}, which proves nothing: every target of the batch is the same")

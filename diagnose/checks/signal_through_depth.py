@@ -68,7 +68,7 @@ class SignalThroughDepth(Check):
         except NotApplicable:
             raise
         except Exception as e:
-            raise SubjectError("the forward and backward pass", e) from e
+            raise SubjectError("running the forward and backward pass", e) from e
         if len(seen) < 2:
             raise NotApplicable("fewer than two layers with weights ran")
         found = EvidenceList([Evidence(name="layers", value=len(seen))])

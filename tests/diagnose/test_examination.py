@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from learners import digits, small_cnn
+from learners import ThroughNumpy, digits, small_cnn
 from PIL import Image
 from torch import nn
 
@@ -151,6 +151,23 @@ def test_a_loss_without_gradient_is_told_and_not_trained():
     assert diagnosis.check("gradient-flow").status == "fail"
     assert diagnosis.verdict in ("warn", "fail")
     assert any("nothing can be trained" in u.reason for u in diagnosis.unchecked)
+
+
+def test_a_trip_through_numpy_is_named_although_its_cure_cannot_be_tried():
+    diagnosis = examine(from_learner(digits(model=ThroughNumpy())), budget=None)
+    first = diagnosis.causes[0]
+    assert (first.id, first.proven) == ("graph-broken", True)
+    assert first.proof.after.numbers == {"with a gradient": 0}
+    assert "neither detach nor no_grad" in first.proof.after.summary
+
+
+def test_a_loss_without_lower_bound_says_so():
+    def negated(pred, target):
+        return -nn.functional.cross_entropy(pred, target)
+
+    diagnosis = examine(from_learner(digits(loss_func=negated)), only=["overfit-one-batch"])
+    assert diagnosis.check("overfit-one-batch").status == "fail"
+    assert "has no lower bound" in diagnosis.summary
 
 
 def test_only_and_skip():

@@ -186,6 +186,17 @@ def unused_head(seed: int = 0) -> Learner:
     return digits(seed, model=UnusedHead())
 
 
+class ThroughNumpy(nn.Module):
+    """A trip through numpy between encoder and head, which no change to `detach` undoes: faulty."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = small_cnn(64), nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.from_numpy(self.encoder(x).detach().numpy()))
+
+
 HEALTHY = {
     f.__name__: f
     for f in (
