@@ -4,6 +4,7 @@ import pytest
 from learners import digits
 
 from diagnose import registry
+from diagnose.errors import NotApplicable
 from diagnose.examination import examine
 from diagnose.faults import Fault
 from diagnose.subject import from_learner, from_task
@@ -12,7 +13,10 @@ FAULTS = registry.load_all("diagnose.faults", Fault)
 
 
 def is_named(subject, fault, seed):
-    fault.inject(subject.learner)
+    try:
+        fault.inject(subject.learner)
+    except NotApplicable as e:
+        pytest.skip(f"not a fault of this subject: {e}")
     diagnosis = examine(subject, seed=seed, budget=None)
     assert diagnosis.causes, diagnosis.summary
     first = diagnosis.causes[0]
