@@ -1,0 +1,115 @@
+"""What the tests of causes share: injecting a fault, examining, and evidence as anything at all for `suspect`."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+from fastai.learner import Learner
+
+from diagnose import registry
+from diagnose.causes import Cause, Findings
+from diagnose.diagnosis import CauseResult, Diagnosis
+from diagnose.errors import SubjectError
+from diagnose.evidence import EvidenceList
+from diagnose.examination import examine
+from diagnose.faults import Fault
+from diagnose.subject import from_learner
+
+ANYTHING = (math.nan, math.inf, -math.inf, None, "", "text", 0, -1, 3, 1e300, True, False, [], [math.nan], ["text"])
+
+
+@cache
+def cause_of(id: str) -> Cause:
+    """One cause."""
+    return registry.load_all("diagnose.causes", Cause)[id]
+
+
+@cache
+def fault_of(id: str) -> Fault:
+    """One fault."""
+    return registry.load_all("diagnose.faults", Fault)[id]
+
+
+def examined(learn: Learner, seed: int = 0, **kwargs: Any) -> Diagnosis:
+    """The diagnosis of a Learner without a bound on time; where its own code raises, what was found by then."""
+    try:
+        return examine(from_learner(learn), seed=seed, budget=None, **kwargs)
+    except SubjectError as e:
+        assert e.diagnosis is not None
+        return e.diagnosis
+
+
+def with_fault(fault: str, learn: Learner, seed: int = 0, **kwargs: Any) -> Diagnosis:
+    """The diagnosis of a Learner with a fault put into it."""
+    fault_of(fault).inject(learn)
+    return examined(learn, seed, **kwargs)
+
+
+def is_named(diagnosis: Diagnosis, id: str) -> CauseResult:
+    """The cause stands first and is proven; returns it."""
+    told = [(c.id, c.proven, c.score, c.summary) for c in diagnosis.causes]
+    assert diagnosis.causes, diagnosis.summary
+    first = diagnosis.causes[0]
+    assert (first.id, first.proven) == (id, True), told
+    assert first.score >= 0.9
+    assert diagnosis.verdict == "fail"
+    assert first.fix.text
+    assert first.proof
+    if first.proof.kind == "trial":
+        assert not first.proof.before.learned >= 0.8
+        assert first.proof.after.learned >= 0.8
+    return first
+
+
+def is_left_alone(diagnosis: Diagnosis, id: str) -> None:
+    """The subject is not failed, and the cause is not proven of it."""
+    assert diagnosis.verdict != "fail", diagnosis.summary
+    assert not [c.id for c in diagnosis.causes if c.proven]
+    assert id not in diagnosis.summary
+
+
+def findings_of(diagnosis: Diagnosis) -> Findings:
+    """What the checks of a diagnosis measured."""
+    return Findings({c.id: EvidenceList(c.evidence) for c in diagnosis.checks})
+
+
+def stands_any_evidence(id: str, findings: Findings, numbers: bool = True) -> None:
+    """Suspected of these findings; whatever stands in them or is missing, `suspect` answers; without them it is silent.
+
+    Args:
+        numbers: the suspicion rests on numbers, so that NaN in place of them all must take it away.
+    """
+    cause = cause_of(id)
+    assert cause.suspect(findings), "the faulty subject itself is suspected"
+    assert cause.suspect(Findings()) is None
+    names = sorted({(check, e.name) for check, found in findings.items() for e in found})
+    for check, name in names:
+        kept = EvidenceList(e for e in findings[check] if e.name != name)
+        _is_answer(cause.suspect(Findings({**findings, check: kept})))
+        for value in ANYTHING:
+            other = EvidenceList(
+                e.model_copy(update={"value": value}) if e.name == name else e for e in findings[check]
+            )
+            _is_answer(cause.suspect(Findings({**findings, check: other})))
+    for value in ANYTHING:
+        _is_answer(cause.suspect(_with(findings, value)))
+    if numbers:
+        assert cause.suspect(_with(findings, math.nan, only_numbers=True)) is None
+
+
+def _with(findings: Findings, value: Any, only_numbers: bool = False) -> Findings:
+    def swap(old: Any) -> Any:
+        number = isinstance(old, (int, float)) and not isinstance(old, bool)
+        return value if number or not only_numbers else old
+
+    return Findings(
+        {c: EvidenceList(e.model_copy(update={"value": swap(e.value)}) for e in f) for c, f in findings.items()}
+    )
+
+
+def _is_answer(suspicion: Any) -> None:
+    if suspicion is not None:
+        assert 0 < suspicion.strength <= 1
+        assert suspicion.reason
