@@ -31,7 +31,7 @@ from torch import Tensor
 
 from diagnose.changes import BroadcastWatch
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.errors import NotApplicable
+from diagnose.errors import NotApplicable, SubjectError
 from diagnose.lab import Lab
 from diagnose.stats import floats
 
@@ -49,8 +49,13 @@ class LossContract(Check):
     def measure(self, lab: Lab) -> EvidenceList:
         copy = lab.twin()
         output = lab.output
-        with BroadcastWatch() as watch, torch.no_grad():
-            loss = float(lab.loss_of(copy, output))
+        try:
+            with BroadcastWatch() as watch, torch.no_grad():
+                loss = float(lab.loss_of(copy, output))
+        except NotApplicable:
+            raise
+        except Exception as e:
+            raise SubjectError("computing the loss", e) from e
         found = EvidenceList(
             [
                 Evidence(name="loss", value=loss, unit="loss", expected="finite"),

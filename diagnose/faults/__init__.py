@@ -32,7 +32,12 @@ class Fault:
 
 def linears(model: nn.Module) -> list[tuple[nn.Module, str, nn.Linear]]:
     """Every linear layer, as (parent, name in the parent, layer), in order of registration."""
-    return [(m, n, c) for m in model.modules() for n, c in m.named_children() if isinstance(c, nn.Linear)]
+    found = []
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear) and path:
+            parent, _, name = path.rpartition(".")
+            found.append((model.get_submodule(parent), name, module))
+    return found
 
 
 def last_linear(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
