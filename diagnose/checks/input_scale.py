@@ -69,7 +69,7 @@ class InputScale(Check):
         name, values = seen[0]
         if not values.numel():
             raise NotApplicable(f"the first layer with weights ({name}) takes no floating-point input")
-        means, stds = _by_channel(values)
+        means, stds = by_channel(values)
         worst = int(torch.maximum(means.abs(), stds).argmax())
         most = f"<= {MOST:g}"
         return EvidenceList(
@@ -106,8 +106,8 @@ def _is_norm(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower()
 
 
-def _by_channel(values: Tensor) -> tuple[Tensor, Tensor]:
-    "Mean and standard deviation of channels (four or more dimensions) or of the last dimension."
+def by_channel(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of channels (four or more dimensions) or of the last dimension."""
     if values.ndim < 2:
         flat = values.reshape(-1, 1)
     elif values.ndim > 3:
