@@ -1,0 +1,50 @@
+"""Paired trials beyond one batch, for faults with which one batch is learned all the same."""
+
+from __future__ import annotations
+
+import math
+
+from diagnose.causes import CLEAR, NO_DIFFERENCE, Settled, side
+from diagnose.changes import Change
+from diagnose.checks._probing import cut
+from diagnose.diagnosis import Proof
+from diagnose.errors import NotApplicable, SubjectError
+from diagnose.isolate import loaders
+from diagnose.lab import ROWS, Lab
+from diagnose.stats import tensors
+
+PIECES = 8  # different batches of 16 rows: 25 visits each in a full trial
+
+
+def several_batches(lab: Lab, count: int = PIECES, rows: int = ROWS) -> list:
+    """Different training batches of `rows` rows each, cut from the loader's own.
+
+    Raises:
+        NotApplicable: they cannot be cut so, or the loader has too few.
+    """
+    whole = len(tensors(lab.whole_batch)[0])
+    pieces: list = []
+    for batch in lab.read(loaders(lab.learn)[0], math.ceil(count * rows / max(whole, 1)) + 1):
+        pieces += cut(batch, min(rows, whole))
+    if len(pieces) < 2:
+        raise NotApplicable("the loader gives fewer than two batches")
+    return pieces[:count]
+
+
+def paired_on_several(lab: Lab, change: Change) -> Settled:
+    """As `paired_trial`, over several different batches to the last step: what one batch forgives shows there."""
+    batches = several_batches(lab)
+    try:
+        before = lab.trial(batches=batches, stop_at=math.inf)
+    except SubjectError as e:
+        raise NotApplicable(f"other batches than the loader's: {e}") from e
+    after = lab.trial(change, batches=batches, stop_at=math.inf)
+    low, high = (max(t.learned, 0.0) if math.isfinite(t.learned) else 0.0 for t in (before, after))
+    proof = Proof(
+        change=f"{change.name}, over {len(batches)} different batches",
+        kind="trial",
+        before=side(before),
+        after=side(after),
+    )
+    proven = not before.is_learned and after.is_learned and high - low >= CLEAR
+    return Settled(proven, high - low < NO_DIFFERENCE, proof)
