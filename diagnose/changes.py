@@ -64,6 +64,28 @@ def learning_rate(learn: Learner, factor: float) -> Change:
     return Change(f"learning rate {text}", apply, f"learn.lr = {text}")
 
 
+def settings(name: str, code: str = "", **values: float) -> Change:
+    """Hyper-parameters of the optimizer set to the given values in every group; those that it does not have are left.
+
+    Args:
+        values: under fastai's names: wd, mom, sqr_mom, eps.
+
+    Raises:
+        NotApplicable: on applying, if it has none of them.
+    """
+
+    def apply(twin: Learner) -> None:
+        _build_optimizer(twin)
+        known = {k: v for k, v in values.items() if all(k in hyper for hyper in twin.opt.hypers)}
+        if not known:
+            raise NotApplicable(f"the optimizer has no {' and no '.join(values)}")
+        twin.opt.set_hypers(**known)
+        if "wd" in known:
+            twin.wd = known["wd"]  # fit sets the Learner's own over the optimizer's
+
+    return Change(name, apply, code)
+
+
 def fresh_optimizer() -> Change:
     """An optimizer built anew, over all parameters that the model has now."""
 
