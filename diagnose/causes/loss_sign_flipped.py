@@ -1,0 +1,91 @@
+"""Training maximises what it should minimise.
+
+## What it is
+A minus too many, or one too few: a log-likelihood, a similarity or a score that is returned as the loss.
+
+## Why it stops learning
+It trains very well, in the wrong direction: the worse the answers, the lower the loss, without end.
+
+## How it is found
+The loss falls in proportion to the way down its own gradient, a thousand times as far and ten thousand times as far:
+it has no lower bound. Neither targets in [0, 1] nor log-softmaxed outputs give it one: those point elsewhere.
+
+## How it is proven
+The same trial with the loss negated: learned on the scale of that loss, and its answers agree with the targets
+(argmax, or a correlation of at least 0.8) where those of the trial as it is do not (at most 0.5).
+
+## How to fix
+    loss = -log_likelihood.mean()
+
+## What it looks like but is not
+A likelihood with a learned variance, the critic of a Wasserstein GAN, a policy gradient: their losses have no lower
+bound, and no upper bound either, so that the negated loss is not learned.
+
+## Source
+The notes' checklist, item 1.
+"""
+
+import torch
+from torch import Tensor
+
+from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
+from diagnose.causes._reading import truth
+from diagnose.changes import Change, scaled_loss
+from diagnose.diagnosis import Fix
+from diagnose.lab import Lab
+from diagnose.trial import Trial
+
+CHECK = "loss-fits-targets"
+AGREES, DISAGREES = 0.8, 0.5
+
+
+class LossSignFlipped(Cause):
+    """Suspected when a loss has no lower bound."""
+
+    explains = ("lr-too-high", "lr-too-low", "init-constant", "params-frozen")
+
+    def suspect(self, findings: Findings) -> Suspicion | None:
+        if not truth(findings, CHECK, "falls without end"):
+            return None
+        if any(
+            truth(findings, CHECK, n) for n in ("bounded for targets in [0, 1]", "bounded for log-softmaxed outputs")
+        ):
+            return None
+        return Suspicion(0.9, "the loss has no lower bound: it falls as far as its gradient is followed", ["the loss"])
+
+    def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
+        return scaled_loss(-1.0, "loss negated", "loss = -loss")
+
+    def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
+        change = self.cure(lab, suspicion)
+        proven, refuted, proof = paired_trial(lab, change)
+        if not proven:
+            return Settled(proven, refuted, proof)
+        before, after = (_agreement(lab, t) for t in (lab.baseline, lab.trial(change)))
+        if before is None or after is None:
+            return Settled(proven, refuted, proof)
+        proof.before.numbers["answers agree with targets"] = before
+        proof.after.numbers["answers agree with targets"] = after
+        return Settled(after >= AGREES and before <= DISAGREES, False, proof)
+
+    def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        return Fix(
+            text="Give the loss the other sign: fit minimises it.", code="loss = -score  # what should grow, negated"
+        )
+
+
+def _agreement(lab: Lab, trial: Trial) -> float | None:
+    "Share of right classes, or correlation with the targets; None where outputs and targets are of other kinds."
+    if trial.learner is None or len(lab.yb) != 1:
+        return None
+    out, y = lab.forward(trial.learner.model, training=True), lab.yb[0]
+    if not isinstance(out, Tensor) or not isinstance(y, Tensor):
+        return None
+    out, y = out.detach().float().as_subclass(Tensor), y.detach().as_subclass(Tensor)
+    for axis in (1, -1):
+        if not y.is_floating_point() and out.ndim > 1 and (answers := out.nan_to_num().argmax(axis)).shape == y.shape:
+            return float((answers == y).float().mean())
+    if out.numel() != y.numel() or out.numel() < 3:
+        return None
+    r = float(torch.corrcoef(torch.stack([out.nan_to_num().flatten(), y.float().flatten()]))[0, 1])
+    return r if r == r else 0.0

@@ -1,0 +1,49 @@
+"""A negated loss: named and proven; losses that have no lower bound on purpose are left alone."""
+
+import pytest
+import torch
+from learners import diabetes, digits
+from naming import examined, findings_of, is_named, stands_any_evidence, with_fault
+from odd_subjects import binary_column, character_model, several_images
+from torch import nn
+
+ID = "loss-sign-flipped"
+
+
+class GaussianLikelihood(nn.Module):
+    """Mean and logarithm of the variance of each target: no lower bound, and right."""
+
+    def forward(self, pred, y):
+        mean, log_variance = pred[:, :1], pred[:, 1:]
+        return (log_variance + (y - mean).square() / log_variance.exp()).mean()
+
+
+class Critic(nn.Module):
+    """A Wasserstein critic of large against small targets: no bound on either side."""
+
+    def forward(self, pred, y):
+        return (pred * torch.where(y > 0, -1.0, 1.0)).mean()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("build", [digits, diabetes, binary_column, several_images, character_model])
+def test_a_negated_loss_is_named(build, seed):
+    proof = is_named(with_fault("loss-negated", build(seed), seed), ID).proof
+    assert proof.after.numbers["answers agree with targets"] >= 0.8
+    assert proof.before.numbers["answers agree with targets"] <= 0.5
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_likelihood_with_a_learned_variance_is_not_proven_wrong(seed):
+    learn = diabetes(seed, loss_func=GaussianLikelihood())
+    learn.model[-1] = nn.Linear(64, 2)
+    assert not [c.id for c in examined(learn, seed).causes if c.proven]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_critic_is_not_proven_wrong(seed):
+    assert not [c.id for c in examined(diabetes(seed, loss_func=Critic()), seed).causes if c.proven]
+
+
+def test_evidence_alone():
+    stands_any_evidence(ID, findings_of(with_fault("loss-negated", digits())), numbers=False)
