@@ -141,7 +141,7 @@ def _stateful(learn: Learner) -> Iterator[Any]:
         yield thing
         bound = vars(thing)
         todo += [bound[k] for k in ("sampler", "batch_sampler", "dataset", "fake_l", "tls", "loaders") if k in bound]
-        if isinstance(thing, (list, L)):
+        if type(thing) is L:  # of a TfmdLists, which is one too, this would read every item
             todo += list(thing)
 
 
