@@ -135,8 +135,8 @@ class _GradientsOfTrial(Callback):
 class _CurveOfTrial(Callback):
     order = 12
 
-    def __init__(self, trial: Trial, deadline: float | None, stop_at: float):
-        self.trial, self.deadline, self.stop_at = trial, deadline, stop_at
+    def __init__(self, trial: Trial, deadline: float | None, stop_at: float, fewest: int):
+        self.trial, self.deadline, self.stop_at, self.fewest = trial, deadline, stop_at, fewest
 
     def after_loss(self):
         self.trial.loss.append(float(self.learn.loss.detach().float().mean()))
@@ -149,7 +149,7 @@ class _CurveOfTrial(Callback):
         if trial.loss and not math.isfinite(trial.loss[-1]):
             trial.stopped = "not finite"
             raise CancelFitException
-        if len(trial.loss) >= FEWEST and len(trial.loss) % 5 == 0 and _end_of(trial) >= self.stop_at:
+        if len(trial.loss) >= self.fewest and len(trial.loss) % 5 == 0 and _end_of(trial) >= self.stop_at:
             trial.stopped = "learned"
             raise CancelFitException
 
@@ -171,6 +171,7 @@ def run_trial(
     seed: int = 0,
     deadline: float | None = None,
     stop_at: float = ENOUGH,
+    fewest: int = FEWEST,
 ) -> Trial:
     """Train a copy of `learn` on `batches`, over and over in the given order, for at most `steps` optimizer steps.
 
@@ -181,7 +182,7 @@ def run_trial(
         batches: as the loader yields them.
         scale: what the loss is measured against; computed under the changed loss if not given.
         deadline: `time.monotonic()` after which the trial is broken off.
-        stop_at: stop early once this much is learned.
+        stop_at: stop early once this much is learned, but not before `fewest` steps.
 
     Raises:
         SubjectError: the subject's own code raised, and no change was made to it.
@@ -203,7 +204,7 @@ def run_trial(
             trial = Trial(name, scale, learner=student)
             start = [(n, p, p.detach().clone()) for n, p in student.model.named_parameters()]
             seed_everything(seed)
-            student.fit(1, cbs=[_GradientsOfTrial(trial), _CurveOfTrial(trial, deadline, stop_at)])
+            student.fit(1, cbs=[_GradientsOfTrial(trial), _CurveOfTrial(trial, deadline, stop_at, fewest)])
         except (BudgetSpent, NotApplicable, DiagnoseError, KeyboardInterrupt):
             raise
         except Exception as e:

@@ -1,8 +1,9 @@
 """The configured learning rate stands where learning happens.
 
 ## What it does
-Trains a copy on the fixed batch for 60 steps at the configured rate, then at rates ten times higher until nothing is
-learned or the loss is not finite, and ten times lower until nothing is learned.
+Takes the first 60 steps of the trial at the configured rate, then trains copies at rates ten times higher until
+nothing is learned or the loss is not finite, and ten times lower until nothing is learned. If the configured rate
+learns the batch (0.8), the walk ends on either side with the first rung that does not, or the second one.
 
 ## Why it matters
 The notes: "in lieu of LR finder, multiply the LR by 10 until I get NaNs, then divide by 10 until I get no learning".
@@ -26,13 +27,17 @@ from diagnose.changes import learning_rate, rate_text, scaled_rate
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
 from diagnose.lab import Lab
-from diagnose.trial import LEARNED
+from diagnose.trial import LEARNED, WINDOW
 
 RUNG_STEPS = 60
 NOTHING = 0.1  # a rung that learns less has learned nothing
 SLOW = 0.2
 BETTER = 0.6  # by how much another rung must beat one that learns too little
 RUNGS = 6  # at most, in either direction
+NEIGHBOURS = 2  # the same if the configured rate learns: how far the rest goes changes nothing
+FEWEST = (
+    20  # steps of a rung before it may end because it has learned: norm layers' running statistics do not matter here
+)
 
 
 class LearningRateLadder(Check):
@@ -40,17 +45,18 @@ class LearningRateLadder(Check):
 
     stage = "trial"
     order = 40
-    cost = "60 steps a rung, 4 to 13 rungs"
+    cost = "20 to 60 steps a rung; 2 to 4 rungs beside a configured rate that learns, up to 12 beside one that does not"
 
     def measure(self, lab: Lab) -> EvidenceList:
-        learned = {0: self._rung(lab, 0)}
+        learned = {0: self._configured(lab)}
+        edge, most = (LEARNED, NEIGHBOURS) if learned[0] >= LEARNED else (NOTHING, RUNGS)
         for direction in (1, -1):
-            for i in range(1, RUNGS + 1):
+            for i in range(1, most + 1):
                 power = direction * i
                 learned[power] = self._rung(lab, power)
                 found = max((v for v in learned.values() if not math.isnan(v)), default=0.0) >= LEARNED
                 broke = direction > 0 and (math.isnan(learned[power]) or learned[power] < -1)
-                if broke or (found and not learned[power] >= NOTHING):
+                if broke or (found and not learned[power] >= edge):
                     break
         found = EvidenceList()
         for power in sorted(learned):
@@ -70,10 +76,18 @@ class LearningRateLadder(Check):
         ]
         return found
 
+    def _configured(self, lab: Lab) -> float:
+        "The trial of the subject as it is was the same in its first steps."
+        trial, first = lab.baseline, lab.baseline.loss[:RUNG_STEPS]
+        if trial.stopped == "not finite" and len(trial.loss) <= RUNG_STEPS:
+            return math.nan
+        last = first[-WINDOW:]
+        return trial.scale.learned(sum(last) / len(last)) if last else math.nan
+
     def _rung(self, lab: Lab, power: int) -> float:
         change = learning_rate(lab.learn, 10.0**power)
         lab.say(f"learning-rate ladder, {change.name}")
-        return lab.trial(change, steps=RUNG_STEPS, scale=lab.scale).learned
+        return lab.trial(change, steps=RUNG_STEPS, scale=lab.scale, fewest=FEWEST).learned
 
     def judge(self, evidence: EvidenceList) -> Judgement:
         here = number(evidence, "learned at the configured rate")

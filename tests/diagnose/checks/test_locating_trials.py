@@ -11,9 +11,11 @@ from learners import HEALTHY, _digits, diabetes, digits, loaders_of, small_cnn
 from torch import nn
 from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
+from diagnose.changes import learning_rate
 from diagnose.checks.builtin_activation import BuiltinActivation
 from diagnose.checks.head_only import HeadOnly
 from diagnose.checks.larger_batch import LargerBatch
+from diagnose.checks.learning_rate_ladder import LearningRateLadder
 from diagnose.checks.other_optimizer import OtherOptimizer
 from diagnose.checks.overfit_few_dozen import OverfitFewDozen
 from diagnose.checks.permuted_labels import PermutedLabels
@@ -22,6 +24,8 @@ from diagnose.checks.without_clipping import WithoutClipping
 from diagnose.checks.without_dropout import WithoutDropout
 from diagnose.errors import NotApplicable
 from diagnose.evidence import Evidence, EvidenceList
+from diagnose.lab import Lab
+from diagnose.subject import from_learner
 
 COMPARED = [
     *(BuiltinActivation(), HeadOnly(), LargerBatch(), OtherOptimizer(), WiderNarrower()),
@@ -165,3 +169,13 @@ def test_labels_that_do_not_belong_to_the_inputs():
     status, summary = judged(PermutedLabels(), learn)
     assert status in ("warn", "skip"), summary
     assert judged(PermutedLabels(), diabetes()).status == "pass"
+
+
+def test_the_ladder_reads_its_configured_rung_off_the_trial_that_all_share():
+    learn = digits()
+    lab = Lab(from_learner(learn), 0)
+    found = LearningRateLadder().measure(lab)
+    again = lab.trial(learning_rate(learn, 1.0), steps=60, scale=lab.scale)
+    assert found.get("learned at the configured rate") == again.learned
+    walked = [found.get(f"powers of ten walked {way}") for way in ("up", "down")]
+    assert all(1 <= w <= 2 for w in walked), "a rate that learns is compared with its neighbours only"
