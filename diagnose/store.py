@@ -38,6 +38,7 @@ KEEP = frozenset({"alarms"})
 _MARK = "store-format-1"
 _TABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _BLOCK = re.compile(r"(-?\d+)-(-?\d+)\.(\d+)-(\d+)\.(\d+)\.parquet")
+_BINS = b"bins"
 _JOIN = 8
 _NO_ROOM_LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
@@ -529,7 +530,7 @@ class Store:
             with parquet.ParquetFile(str(file) if file else pyarrow.BufferReader(block.data)) as source:
                 if columns is not None:
                     columns = [c for c in source.schema_arrow.names if c == "step" or c in columns]
-                return source.read(columns=columns, use_threads=False)
+                return _tight(source.read(columns=columns, use_threads=False))
         except FileNotFoundError:
             raise
         except (pyarrow.ArrowInvalid, OSError) as error:
@@ -639,13 +640,59 @@ def _arrow(table: _Table) -> pyarrow.Table:
                 pyarrow.array(values, mask=nulls if nulls.any() else None), words
             )
         elif values.ndim == 2:
-            items = pyarrow.array(values.reshape(-1))
-            sized = pyarrow.list_(pyarrow.field("element", items.type), values.shape[1])
-            nulls = None if mask is None else pyarrow.array(mask)
-            columns[name] = pyarrow.FixedSizeListArray.from_arrays(items, type=sized, mask=nulls)
+            columns[name] = _histograms(values, mask)
         else:
             columns[name] = pyarrow.array(values, mask=mask)
     return pyarrow.table(columns)
+
+
+def _histograms(values: np.ndarray, mask: np.ndarray | None) -> pyarrow.Array:
+    "[rows, bins] counts as lists of fixed size, null where the mask is True."
+    import pyarrow
+
+    items = pyarrow.array(values.reshape(-1))
+    sized = pyarrow.list_(pyarrow.field("element", items.type), values.shape[1])
+    nulls = None if mask is None else pyarrow.array(mask)
+    return pyarrow.FixedSizeListArray.from_arrays(items, type=sized, mask=nulls)
+
+
+def _loose(rows: pyarrow.Table) -> pyarrow.Table:
+    """Histograms with nulls among them as lists of any size: Arrow up to 20 cannot write the others (arrow#35697).
+
+    The number of bins goes into the metadata of the field, for `_tight`.
+    """
+    import pyarrow
+
+    for at, field_ in enumerate(rows.schema):
+        if not pyarrow.types.is_fixed_size_list(field_.type) or not rows.column(at).null_count:
+            continue
+        column = pyarrow.concat_arrays(rows.column(at).chunks)
+        empty = column.is_null()
+        ends = np.cumsum(~empty.to_numpy(zero_copy_only=False)) * field_.type.list_size
+        lists = pyarrow.ListArray.from_arrays(
+            pyarrow.array(np.append(0, ends), pyarrow.int32()),
+            column.flatten(),
+            type=pyarrow.list_(field_.type.value_field),
+            mask=empty,
+        )
+        meta = {_BINS: str(field_.type.list_size)}
+        rows = rows.set_column(at, pyarrow.field(field_.name, lists.type, metadata=meta), lists)
+    return rows
+
+
+def _tight(rows: pyarrow.Table) -> pyarrow.Table:
+    "The inverse of `_loose`."
+    import pyarrow
+
+    for at, field_ in enumerate(rows.schema):
+        if _BINS not in (field_.metadata or {}):
+            continue
+        column = pyarrow.concat_arrays(rows.column(at).chunks)
+        empty = column.is_null().to_numpy(zero_copy_only=False)
+        values = np.zeros((len(column), int(field_.metadata[_BINS])), np.uint16)
+        values[~empty] = column.flatten().to_numpy().reshape(-1, values.shape[1])
+        rows = rows.set_column(at, field_.name, _histograms(values, empty))
+    return rows
 
 
 def _concat(parts: list[pyarrow.Table]) -> pyarrow.Table:
@@ -680,9 +727,10 @@ def _encode(
     import pyarrow
     import pyarrow.parquet as parquet
 
+    whole, rows = rows, _loose(rows)
     types = {f.name: f.type for f in rows.schema}
     streams = [n for n, t in types.items() if pyarrow.types.is_floating(t)]
-    streams += [f"{n}.list.element" for n, t in types.items() if pyarrow.types.is_fixed_size_list(t)]
+    streams += [f"{n}.list.element" for n, t in types.items() if pyarrow.types.is_nested(t)]
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(
         rows,
@@ -698,7 +746,7 @@ def _encode(
     steps = rows["step"].to_numpy()
     name = f"{steps[0]:08d}-{steps[-1]:08d}.{parts[0]}-{parts[1]}.{level}.parquet"
     records = 1 + int(np.count_nonzero(np.diff(steps)))
-    return _Block(name, parts, level, generation, first, last, records, rows.nbytes, data.size), data
+    return _Block(name, parts, level, generation, first, last, records, whole.nbytes, data.size), data
 
 
 def _write(path: Path, data: pyarrow.Buffer) -> None:
