@@ -2,7 +2,8 @@
 
 Items are read by index, spread over the data set, on their own random streams, and collated as the loader would. Only
 facts are kept, so that memory is bounded. A loader that cannot be indexed (a list of batches, an iterable data set) is
-read by batches, and the rows of its batches stand for items.
+read by batches, and the rows of its batches stand for items. How much is read is a fixed number, so that the same seed
+gives the same report; reading is broken off only where it takes many seconds, and that is told.
 """
 
 from __future__ import annotations
@@ -32,12 +33,11 @@ from torch.utils.data import IterableDataset
 from diagnose.isolate import loaders, seed_everything
 from diagnose.stats import tensors
 
-STAGES = (8, 24, 64, 192)  # items read so far; the next stage is read if it is likely to end in time
-SECONDS = 0.3  # for the items of one split
-SLOWEST = 2.0  # seconds after which no further item is read, once there are two
+ITEMS = 192  # read from each split
+FIRST = 8  # read first: if none of them can be, an index may mean something else to the data set
 BATCHES = 4  # read from one split where batches are needed
 MIXED = 96  # rows of batches that are made of spread items
-SECONDS_OF_BATCHES = 0.15  # after which no further batch is read
+SECONDS = 5.0  # after which no further item of a split, or batch, is read, once there are two
 TOGETHER = 32  # items collated at a time, a bound on memory
 KEPT = 4096  # values of a target that are kept, about
 FILE = re.compile(r"^[^\n]{1,1000}\.\w{1,5}$")  # what a text that names a file looks like
@@ -127,6 +127,7 @@ class Split:
         overwritten: items whose bits changed when later items were read: they share one buffer.
         plain: items that hold a tensor and share no memory.
         by_rows: rows of batches stand for items.
+        stopped: seconds after which reading was broken off before all that was wanted; None if it was not.
     """
 
     name: str
@@ -139,12 +140,7 @@ class Split:
     overwritten: list[int] = field(default_factory=list)
     plain: int = 0
     by_rows: bool = False
-
-    @property
-    def read(self) -> str:
-        """How much was read, for sentences."""
-        of = "" if self.size is None else f" of {self.size}"
-        return f"{len(self.items)}{of} {self.name} {'rows' if self.by_rows else 'items'}"
+    stopped: float | None = None
 
 
 # ---- what checks call ------------------------------------------------------------------------------------------
@@ -178,7 +174,8 @@ def batches_of(lab: Any, split: Split) -> list[tuple[list[Tensor], list[Tensor]]
             began = time.monotonic()
             for batch in itertools.islice(passes(split.loader), BATCHES):
                 found.append(halves(lab.learn, batch))
-                if time.monotonic() - began > SECONDS_OF_BATCHES:
+                if len(found) > 1 and time.monotonic() - began > SECONDS:
+                    split.stopped = SECONDS
                     break
         kept[split.name] = found
     return kept[split.name]
@@ -200,12 +197,13 @@ def mixed_batches_of(lab: Any, split: Split) -> list[tuple[list[Tensor], list[Te
             if hasattr(loader, "do_batch"):
                 batch = loader.after_batch(batch if loader.device is None else to_device(batch, loader.device))
             found.append(halves(lab.learn, batch))
-            if time.monotonic() - began > SECONDS_OF_BATCHES:
+            if len(found) > 1 and time.monotonic() - began > SECONDS:
+                split.stopped = SECONDS
                 break
     return found or batches_of(lab, split)
 
 
-def read_again(lab: Any, split: Split, most: int = STAGES[0]) -> list[tuple[Item, Item]]:
+def read_again(lab: Any, split: Split, most: int = FIRST) -> list[tuple[Item, Item]]:
     """A few items read twice, while random streams move on. Pairs: before, after.
 
     They are taken as they come, since collating may draw anew on purpose (mixup); collated where they hold no target.
@@ -342,21 +340,15 @@ def _read(learn: Learner, split: Split) -> None:
     indices = indices_of(split)
     if indices is None:
         return _read_rows(learn, split)
-    chosen = [indices[k] for k in spread_over(len(indices), STAGES[-1])]
-    began, done = time.monotonic(), 0
-    for stage in STAGES:
-        while done < min(stage, len(chosen)):
-            some = chosen[done : min(done + TOGETHER, stage)]
-            _read_some(learn, split, some, began + SLOWEST)
-            done += len(some)
-        if not split.items and split.unreadable:
-            told, split.unreadable = split.unreadable, []
-            _read_rows(learn, split)  # an index may mean something else to this data set: that is no fault
-            split.unreadable = [] if split.items else told
-            return None
-        later = next((s for s in STAGES if s > stage), None)
-        if done == len(chosen) or later is None or (time.monotonic() - began) * later / stage > SECONDS:
-            return None
+    chosen, deadline = [indices[k] for k in spread_over(len(indices), ITEMS)], time.monotonic() + SECONDS
+    _read_some(learn, split, chosen[:FIRST], deadline)
+    if not split.items and split.unreadable:
+        told, split.unreadable = split.unreadable, []
+        _read_rows(learn, split)  # an index may mean something else to this data set: that is no fault
+        split.unreadable = [] if split.items else told
+        return None
+    for k in range(FIRST, len(chosen), TOGETHER):
+        _read_some(learn, split, chosen[k : k + TOGETHER], deadline)
     return None
 
 
@@ -364,6 +356,7 @@ def _read_some(learn: Learner, split: Split, indices: Iterable[int], deadline: f
     read, bits = [], []
     for i in indices:
         if len(split.items) + len(read) > 1 and time.monotonic() > deadline:
+            split.stopped = SECONDS
             break
         try:
             item = item_at(split, i)
@@ -445,7 +438,10 @@ def _read_rows(learn: Learner, split: Split) -> None:
                 found = [part(t[k], n) for n, t in enumerate(inputs)]
                 split.items.append(Item(index, "", found, [_kept(t[k]) for t in targets]))
                 index += 1
-            if index >= STAGES[-1] or time.monotonic() - began > SECONDS:
+            if time.monotonic() - began > SECONDS and index > 1:
+                split.stopped = SECONDS
+                break
+            if index >= ITEMS:
                 break
 
 

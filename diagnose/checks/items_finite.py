@@ -25,14 +25,15 @@ crash at a time.
 import torch
 from torch import Tensor
 
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
-from diagnose.checks._numbers import everywhere, number
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, stated
+from diagnose.checks._numbers import by_place, everywhere, number
 from diagnose.data import Item, Split, batches_of, splits_of
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
 
 SURELY = 5  # rows with NaN expected in the batches read, from which their absence means that NaN was filled
+STOPPED = "reading broken off after"
 SHOWN = 20  # places that go into the evidence
 
 
@@ -64,6 +65,7 @@ class ItemsFinite(Check):
             ]
             found += [
                 Evidence(name="items read", value=len(split.items), unit="items", where=where),
+                *_stopped(split),
                 Evidence(name="unreadable", value=unreadable[:SHOWN], where=where, expected="none"),
                 Evidence(name="NaN in inputs", value=nan[:SHOWN], where=where, expected="none"),
                 Evidence(name="infinity in inputs", value=inf[:SHOWN], where=where, expected="none"),
@@ -94,7 +96,14 @@ class ItemsFinite(Check):
         missing = sum(v for e in evidence.all("items with a missing label") if (v := _count(e)) > 0)
         notes = [f"{len(nan)} inputs hold NaN and the pipeline copes with it"] if nan else []
         notes += [f"{missing:.0f} items lack some of their labels"] if missing else []
+        notes += [f"reading was broken off after {stated(s)} s" for s in by_place(evidence, STOPPED).values()][:1]
         return Judgement("pass", "; ".join([f"all {read:.0f} items that were read are finite", *notes]))
+
+
+def _stopped(split: Split) -> list[Evidence]:
+    if split.stopped is None:
+        return []
+    return [Evidence(name=STOPPED, value=split.stopped, unit="s", where=split.name)]
 
 
 def _count(e: Evidence) -> float:

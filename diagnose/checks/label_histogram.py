@@ -28,13 +28,23 @@ from torch import Tensor
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.checks._numbers import number
-from diagnose.data import Split, as_it_was, class_index, digest, indices_of, splits_of, spread_over, targets_at
+from diagnose.data import (
+    SECONDS,
+    Split,
+    as_it_was,
+    class_index,
+    digest,
+    indices_of,
+    splits_of,
+    spread_over,
+    targets_at,
+)
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import replaced, tensors
 
 ENOUGH = 500  # labels alike, from which it is no chance: a label of 1 % would be missed with a probability of 0.7 %
-SECONDS = 1.0  # for the further labels
+LABELS = 2000  # looked at if those of the items read are all alike
 SHOWN = 20
 
 
@@ -116,7 +126,7 @@ def _further(lab: Lab, split: Split, label: str, read: int) -> tuple[int, int]:
         return read, 1
     seen, began = {i.index for i in split.items}, time.monotonic()
     with as_it_was(lab.learn, split, lab.seed):
-        for k in spread_over(len(indices), 2000):
+        for k in spread_over(len(indices), LABELS):
             if (i := indices[k]) in seen:
                 continue
             try:
@@ -126,6 +136,7 @@ def _further(lab: Lab, split: Split, label: str, read: int) -> tuple[int, int]:
                 continue
             read += 1
             if time.monotonic() - began > SECONDS:
+                split.stopped = SECONDS
                 break
     return read, 1
 

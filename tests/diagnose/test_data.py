@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader as TorchLoader
 from torch.utils.data import IterableDataset, SubsetRandomSampler
 
+from diagnose import data
 from diagnose.checks import Evidence, EvidenceList
 from diagnose.data import batches_of, digest, file_of, mixed_batches_of, read_again, splits_of, spread_over
 from diagnose.errors import NotApplicable
@@ -242,14 +243,34 @@ def test_digest_of_any_tensor(t):
     assert digest(t) != digest(torch.full((7,), 9.0))
 
 
-def test_slow_items_are_few():
+def test_slow_items_are_few_and_that_is_told(monkeypatch):
+    monkeypatch.setattr(data, "SECONDS", 0.5)
+
     def slow(i):
-        time.sleep(0.6)
+        time.sleep(0.3)
         return digit(i)
 
-    began = time.monotonic()
-    assert 2 <= len(splits_of(Lab(from_learner(over(slow, count=64)), 0))[0].items) <= 8
-    assert time.monotonic() - began < 5
+    lab = Lab(from_learner(over(slow, count=64)), 0)
+    assert 2 <= len(splits_of(lab)[0].items) <= 3
+    check = CHECKS["items-finite"]
+    evidence = check.measure(lab)
+    assert [(e.value, e.where) for e in evidence.all("reading broken off after")] == [(0.5, "training")]
+    assert "reading was broken off after 0.5 s" in check.judge(evidence).summary
+
+
+def test_the_number_of_items_read_does_not_depend_on_their_speed():
+    "As the same seed gives the same report on a busy machine."
+
+    def slow(i):
+        time.sleep(0.005)
+        return digit(i)
+
+    for read in (digit, slow):
+        lab = Lab(from_learner(over(read, count=256)), 0)
+        assert [len(s.items) for s in splits_of(lab)] == [192, 192]
+        assert [s.stopped for s in splits_of(lab)] == [None, None]
+        assert len(batches_of(lab, splits_of(lab)[0])) == 4
+        assert sum(len(x[0]) for x, _ in mixed_batches_of(lab, splits_of(lab)[0])) == 64
 
 
 def test_mixup_while_collating_is_healthy():
