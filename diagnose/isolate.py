@@ -251,6 +251,16 @@ def untouched(learn: Learner) -> Iterator[Learner]:
         streams.restore()
 
 
+@contextmanager
+def random_streams() -> Iterator[None]:
+    """Whatever happens inside, the random streams and the flags that a forward pass depends on end as they began."""
+    streams = _Random()
+    try:
+        yield
+    finally:
+        streams.restore()
+
+
 # ---- a second Learner --------------------------------------------------------------------------------------
 
 

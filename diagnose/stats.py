@@ -453,3 +453,8 @@ def _full_histogram(m: Tensor, work: Tensor) -> Tensor:
     counts = torch.zeros(rows * 2 * _FULL, dtype=torch.int64, device=m.device)  # bincount waits for the device
     one = torch.ones((), dtype=torch.int64, device=m.device).expand(where.numel())
     return counts.scatter_add_(0, where.view(-1).long(), one).view(rows, 2 * _FULL)
+
+
+def unit_axis(output: Tensor) -> int:
+    """The axis along which the units of a layer's output lie: 1 for maps (b, c, h, w) and volumes, else the last."""
+    return 1 if output.ndim in (4, 5) else output.ndim - 1

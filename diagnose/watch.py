@@ -1,0 +1,508 @@
+"""`Watch`: the callback that carries gauges through a real training run, at a price nobody notices.
+
+    learn.fit(5, cbs=Watch())                  # records, raises alarms, keeps everything in memory
+    learn.fit(5, cbs=Watch("runs/monday"))     # the same, in a folder that can be read while the run goes on
+    learn.watch.frame("gradients")             # a tidy pandas frame
+
+Training with it gives the same bits as training without: it draws no random number, changes no tensor, and no hook
+stands on the model outside a recorded forward pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.fp16 import MixedPrecision
+
+from diagnose import registry
+from diagnose.alarms import Alarm, Raised
+from diagnose.errors import DiagnoseError
+from diagnose.gauges import Block, Gauge, Moment
+from diagnose.sources import ActivationSource, ParameterSource
+from diagnose.store import Store
+
+log = logging.getLogger("diagnose")
+
+BLOCK = 8  # recorded steps reduced together, at least: dispatch costs more than arithmetic
+LARGEST = 64  # at most; between the two as many as MEMORY holds
+MEMORY = 32_000_000  # bytes of samples that wait to be reduced, where BLOCK steps do not need more
+LONGEST = 2.0  # seconds that a recorded step may wait for the others of its block
+WRITTEN = 10.0  # seconds between writes to disk: what a killed run may lose
+EVENTS = ("after_pred", "after_loss", "before_step", "after_step", "after_batch")
+
+
+class Schedule:
+    """Which steps are recorded: every one of the first `first`, then every `every`-th; the first step always is."""
+
+    def __init__(self, first: int = 100, every: int = 10):
+        if first < 0 or every < 1:
+            raise DiagnoseError(f"a schedule needs first >= 0 and every >= 1, not first={first}, every={every}")
+        self.first, self.every = first, every
+
+    def due(self, step: int) -> bool:
+        """Whether this step (from 0) is recorded."""
+        return step < self.first or step % self.every == 0
+
+
+class Watch(Callback):
+    """Records gauges and raises alarms while a Learner trains.
+
+    Args:
+        folder: where the recorded data go; None keeps them in memory, within the same bound.
+        every: record every so many steps after the first 100; 1 records every step. Or, by gauge id, which of the
+            recorded steps a gauge takes: {"activations": 5} every fifth.
+        without: ids of gauges to turn off (`diagnose list gauges`).
+        exact: read every element of every tensor instead of samples of 4,096; about 1.5 times the time of a step.
+        features: name of the submodule whose outputs are the features for `representations`.
+        alarms: True for all, False for none, or ids (`diagnose list alarms`).
+        stop_on: ids of alarms that end the fit, or True for any.
+        listeners: objects with `on_rows(table, columns)` and `on_alarm(raised)`, told of everything recorded.
+        first: how many steps are recorded one by one at the start.
+
+    Raises:
+        DiagnoseError: an unknown gauge, a schedule that makes no sense, or a folder that holds another run.
+    """
+
+    order = MixedPrecision.order + 0.5  # gradients are unscaled by then, and GradientClip has not clipped them yet
+    _default = "learn"
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        every: int | Mapping[str, int] = 10,
+        without: Iterable[str] = (),
+        exact: bool = False,
+        features: str | None = None,
+        alarms: bool | Iterable[str] = True,
+        stop_on: bool | Iterable[str] = (),
+        listeners: Iterable[Any] = (),
+        first: int = 100,
+    ):
+        super().__init__()
+        self._settings = {
+            "folder": folder,
+            "every": every,
+            "without": tuple(without),
+            "exact": exact,
+            "features": features,
+            "alarms": alarms if isinstance(alarms, bool) else tuple(alarms),
+            "stop_on": stop_on if isinstance(stop_on, bool) else tuple(stop_on),
+            "first": first,
+        }
+        self.recording = Recording(**self._settings, listeners=listeners)
+
+    # A Learner that carries a Watch may be copied, pickled and exported: the copy starts afresh, in memory.
+
+    def __getstate__(self) -> dict:
+        return {"_settings": {**self._settings, "folder": None}}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(**state["_settings"])
+
+    def __deepcopy__(self, memo: dict) -> Watch:
+        copy = type(self)(**{**self._settings, "folder": None})
+        memo[id(self)] = copy
+        return copy
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "learn" and value is None and getattr(self, "recording", None) is not None:
+            self.recording.close_fit()  # taken off the Learner, also after an exception: no after_fit comes then
+        object.__setattr__(self, name, value)
+
+    def __call__(self, event_name: str) -> None:
+        handler = self.recording.handlers.get(event_name)
+        if handler is not None and self.run:
+            handler(self.learn)
+        if event_name == "after_fit":
+            self.run = True
+
+    @property
+    def store(self) -> Store:
+        """What was recorded."""
+        return self.recording.store
+
+    @property
+    def raised(self) -> list[Raised]:
+        """Every alarm so far, over all fits."""
+        return list(self.recording.history)
+
+    def frame(self, table: str, columns: Iterable[str] | None = None):
+        """A table as a tidy pandas frame: activations, weights, gradients, updates, outputs, steps, ..."""
+        self.recording.flush(self.learn)
+        return self.store.frame(table, columns)
+
+
+class Recording:
+    """The state of a Watch: gauges, sources, the block being filled, and the store."""
+
+    def __init__(self, folder, every, without, exact, features, alarms, stop_on, first, listeners=()):
+        self.gauges = _gauges(every, without, features)
+        self.alarms, self.stop_on = _alarms(alarms, stop_on)
+        self._raised: set[tuple[str, str]] = set()
+        self.history: list[Raised] = []
+        self.stopped: Raised | None = None
+        self.schedule = Schedule(first, every if isinstance(every, int) else 10)
+        self.exact, self.listeners = exact, list(listeners)
+        self.store = Store(folder, block_records=1024)
+        self.block = BLOCK
+        self._written = time.monotonic()
+        wanted = {part for g in self.gauges.values() for part in g.reads}
+        self.wanted = wanted
+        self.activations = ActivationSource(BLOCK, exact) if "activations" in wanted else None
+        self.parameters = ParameterSource(BLOCK, exact) if wanted - {"activations"} else None
+        self.step = self.recorded = self._newest_alarm = 0
+        self.fit = -1
+        self.moments: list[Moment] = []
+        self.moment: Moment | None = None
+        self._period = math.lcm(*(g.every for g in self.gauges.values())) if self.gauges else 1
+        self._due_of: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
+        self._block_began = self._last_end = 0.0
+        self._guard: _Guard | None = None
+        self._clip_follows = False
+        self._fitting = False
+        self.handlers: dict[str, Callable] = {
+            name: getattr(self, f"on_{name}")
+            for name in (
+                *("before_fit", "before_train", "before_batch", "after_pred", "after_loss", "after_backward"),
+                *("before_step", "after_cancel_step", "after_step", "after_cancel_batch", "after_batch", "after_fit"),
+            )
+        }
+        self._at_loss = [a for a in self.alarms.values() if type(a).after_loss is not Alarm.after_loss]
+        self._observers = {
+            event: [(g.id, getattr(g, event)) for g in self.gauges.values() if hasattr(g, event)] for event in EVENTS
+        }
+
+    # ---- the run -----------------------------------------------------------------------------------------------------
+
+    def on_before_fit(self, learn) -> None:
+        self._fitting = False  # validate and get_preds fire this too: a fit begins with its first training batch
+
+    def on_before_train(self, learn) -> None:
+        """The model is read anew: callbacks may have converted or replaced parts of it before the fit."""
+        if not self._fitting:
+            self._fitting = True
+            self.fit += 1
+            self._last_end = 0.0
+            self._raised, self.stopped = set(), None
+            for alarm in self.alarms.values():
+                alarm.start(learn)
+        model = learn.model
+        for gauge in self.gauges.values():
+            gauge.start(learn)
+        if self.activations:
+            self.activations.start(model)
+        if self.parameters:
+            self.parameters.start(model)
+        self._clip_follows = any(
+            cb.order > Watch.order and type(cb).__name__ not in _READERS and _overrides(cb, "before_step")
+            for cb in learn.cbs
+        )
+
+    def _due_gauges(self, number: int) -> tuple[frozenset[str], frozenset[str]]:
+        "Ids of the gauges that record the step of that number, and what they read."
+        found = self._due_of.get(number)
+        if found is None:
+            due = [g for g in self.gauges.values() if number % g.every == 0]
+            found = frozenset(g.id for g in due), frozenset(part for g in due for part in g.reads)
+            if len(self._due_of) < 10_000:
+                self._due_of[number] = found
+        return found
+
+    def _due(self, step: int) -> bool:
+        return self.schedule.due(step)
+
+    def on_before_batch(self, learn) -> None:
+        if not learn.training:
+            return
+        self._release_guard()  # another callback may have raised before the last forward pass
+        self._abandon()
+        if not self._due(self.step):
+            self.moment = None
+            return
+        due, self.reads = self._due_gauges(self.recorded % self._period)
+        self.moment = m = Moment(self.step, max(self.fit, 0), getattr(learn, "epoch", 0), due)
+        if not self.moments:
+            self._block_began = time.perf_counter()
+        if self._last_end:
+            m.marks["waiting"] = self._last_end
+        if self.activations and "activations" in self.reads:
+            self._guard = _Guard(learn.model, self.activations)
+        self._mark(m, "start", learn)
+
+    def on_after_pred(self, learn) -> None:
+        m = self.moment
+        if m is None or not learn.training:
+            return
+        self._mark(m, "pred", learn)
+        if self._guard is not None:
+            self._release_guard()
+            m.calls = self.activations.take(len(self.moments), m.step)
+        self._observe("after_pred", m, learn)
+        m.calls = []
+
+    def on_after_loss(self, learn) -> None:
+        if not learn.training:
+            return
+        if len(learn.yb) and learn.loss.device.type == "cpu":
+            self._ask_at_loss(learn)
+        m = self.moment
+        if m is None:
+            return
+        self._mark(m, "loss", learn)
+        m.pred, m.targets = learn.pred, learn.yb
+        if len(learn.yb):
+            m.loss = learn.loss.detach().as_subclass(torch.Tensor)  # typed tensors dispatch in Python
+        self._observe("after_loss", m, learn)
+        m.pred, m.targets = None, ()
+        m.outcome = "cancelled" if len(learn.yb) else "no targets"  # until a step is made
+
+    def on_after_backward(self, learn) -> None:
+        if self.moment is not None and learn.training:
+            self._mark(self.moment, "backward", learn)
+
+    def on_before_step(self, learn) -> None:
+        m = self.moment
+        if not learn.training:
+            return
+        if m is None:
+            if self.parameters and self.wanted & {"gradients"} and self._due(self.step + 1):
+                self.parameters.take_previous(len(self.moments))
+            return
+        if self.parameters:
+            weights = bool(self.reads & {"weights", "updates"})
+            self.parameters.take_before(len(self.moments), weights, "gradients" in self.reads)
+        self._observe("before_step", m, learn)
+
+    def on_after_cancel_step(self, learn) -> None:
+        if self.moment is not None and learn.training:
+            self.moment.kept["cancelled"] = True
+
+    def on_after_step(self, learn) -> None:
+        m = self.moment
+        if m is None or not learn.training:
+            return
+        self._mark(m, "step", learn)
+        if m.kept.pop("cancelled", False):
+            return  # this event comes after a cancelled step too
+        m.outcome = ""
+        if self.parameters:
+            applied = self._clip_follows and "applied" in self.reads
+            self.parameters.take_after(len(self.moments), applied, "updates" in self.reads)
+        self._observe("after_step", m, learn)
+
+    def on_after_cancel_batch(self, learn) -> None:
+        if self.moment is not None and learn.training and self.moment.outcome == "cancelled":
+            self.moment.outcome = "accumulating" if hasattr(learn, "gradient_accumulation") else "cancelled"
+
+    def on_after_batch(self, learn) -> None:
+        if not learn.training:
+            return
+        if len(learn.yb) and learn.loss.device.type != "cpu":
+            self._ask_at_loss(learn)  # fastai's Recorder waits for the device here anyway
+        m, self.moment = self.moment, None
+        self.step += 1
+        if m is not None:
+            self._release_guard()
+            self._observe("after_batch", m, learn)
+            m.marks["end"] = time.perf_counter()
+            self.moments.append(m)
+            self.recorded += 1
+            if len(self.moments) == self.block or m.marks["end"] - self._block_began > LONGEST:
+                self.reduce(learn)
+        self._last_end = time.perf_counter()
+        self._stop_if_asked()
+
+    def on_after_fit(self, learn) -> None:
+        if self._fitting:
+            self.close_fit(learn)
+
+    def close_fit(self, learn: Any = None) -> None:
+        """Reduce and write what is pending; leave nothing on the model."""
+        self._release_guard()
+        self._abandon()
+        self._fitting = False
+        self._last_end = 0.0
+        self.reduce(learn)
+        self._write()
+
+    def flush(self, learn: Any = None) -> None:
+        """Reduce and write what is pending."""
+        self.reduce(learn)
+        self._write()
+
+    def _write(self) -> None:
+        self.store.flush()
+        self._written = time.monotonic()
+
+    def _abandon(self) -> None:
+        "A step that an exception, Ctrl-C or the end of the fit cut short is kept as far as it came."
+        if self.moment is not None:
+            self.moment.outcome = "interrupted"
+            self.moment.pred, self.moment.targets, self.moment.calls = None, (), []
+            self.moments.append(self.moment)
+            self.moment = None
+            self.step += 1
+            self.recorded += 1
+            if len(self.moments) == self.block:
+                self.reduce()
+
+    def _release_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.release()
+            self._guard = None
+
+    def _mark(self, m: Moment, name: str, learn) -> None:
+        m.marks[name] = time.perf_counter()
+        if torch.cuda.is_initialized():
+            m.device_marks[name] = event = torch.cuda.Event(enable_timing=True)
+            event.record()
+
+    def _observe(self, event: str, m: Moment, learn) -> None:
+        for id, method in self._observers[event]:
+            if id in m.due:
+                with torch.no_grad():
+                    method(m, learn)
+
+    # ---- blocks ------------------------------------------------------------------------------------------------------
+
+    def _ask_at_loss(self, learn) -> None:
+        for alarm in self._at_loss:
+            for raised in alarm.after_loss(self.step, learn):
+                self._ring(raised)
+        self._stop_if_asked()
+
+    def _ring(self, raised: Raised) -> None:
+        key = (raised.id, raised.where)
+        if key in self._raised:
+            return
+        self._raised.add(key)
+        self.history.append(raised)
+        log.warning("step %d: %s: %s", raised.step, raised.id, raised.message)
+        row = {"step": [max(raised.step, self._newest_alarm)], "id": [raised.id], "where": [raised.where]}
+        self._newest_alarm = row["step"][0]
+        self.store.append("alarms", {**row, "message": [raised.message]})
+        for listener in self.listeners:
+            listener.on_alarm(raised)
+        if self.stopped is None and raised.id in self.stop_on:
+            self.stopped = raised
+
+    def _stop_if_asked(self) -> None:
+        if self.stopped is not None:
+            log.error("the fit is stopped by stop_on: %s: %s", self.stopped.id, self.stopped.message)
+            raise CancelFitException
+
+    @torch.no_grad()
+    def reduce(self, learn: Any = None) -> None:
+        """Turn the pending recorded steps into rows of the store, and ask the alarms about them."""
+        if not self.moments:
+            return
+        moments, self.moments = self.moments, []
+        block = Block(moments)
+        if self.activations:
+            block.activations = self.activations.reduce(moments)
+        if self.parameters:
+            block.parameters = self.parameters.reduce(moments, "weights" in self.wanted, "gradients" in self.wanted)
+        tables: dict[str, dict[str, Any]] = {"steps": {"step": block.steps()}}
+        for gauge in self.gauges.values():
+            columns = gauge.rows(block)
+            if columns is not None:
+                tables.setdefault(gauge.table, {}).update(columns)
+        for table, columns in tables.items():
+            self.store.append(table, columns)
+            for listener in self.listeners:
+                listener.on_rows(table, columns)
+        for alarm in self.alarms.values() if learn is not None else ():
+            if any(t in tables for t in alarm.tables):
+                for raised in alarm.look(tables, moments, learn):
+                    self._ring(raised)
+        self._fit_blocks()
+        if time.monotonic() - self._written > WRITTEN:
+            self._write()
+
+    def _fit_blocks(self) -> None:
+        "As many steps a block as the memory allows, once it is known what a step takes."
+        sources = [s for s in (self.activations, self.parameters) if s]
+        taken = sum(s.bytes_a_step for s in sources)
+        block = min(max(MEMORY // max(taken, 1), BLOCK), LARGEST)
+        if block != self.block:
+            self.block = block
+            for source in sources:
+                source.resize(block)
+
+
+_READERS = ("Recorder", "ProgressCallback", "ParamScheduler", "TensorBoardCallback")
+
+
+def _overrides(cb: Callback, event: str) -> bool:
+    return callable(getattr(type(cb), event, None)) or event in vars(cb)
+
+
+class _Guard:
+    """Puts the hooks on when the forward pass begins and takes them off when it ends, however it ends: after an
+    exception or Ctrl-C fastai fires no event."""
+
+    def __init__(self, model: torch.nn.Module, source: ActivationSource):
+        self.model = model
+        self.mine = "forward" not in vars(model) and not isinstance(model, torch.jit.ScriptModule)
+        if not self.mine:
+            return
+        forward = model.forward
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            source.attach()
+            try:
+                output = forward(*args, **kwargs)
+                source.root(model, output)
+                return output
+            finally:
+                source.detach()
+
+        model.__dict__["forward"] = watched
+
+    def release(self) -> None:
+        """Give the model its own forward pass back."""
+        if self.mine:
+            self.model.__dict__.pop("forward", None)
+
+
+def _gauges(every: int | Mapping[str, int], without: Iterable[str], features: str | None) -> dict[str, Gauge]:
+    gauges = registry.load_all("diagnose.gauges", Gauge)
+    slowed = dict(every) if isinstance(every, Mapping) else {}
+    for id in [*without, *slowed]:
+        if id not in gauges:
+            raise DiagnoseError(f"no gauge {id}; there are {', '.join(gauges)}")
+    for id, times in slowed.items():
+        if times < 1:
+            raise DiagnoseError(f"gauge {id} cannot record every {times} steps; give 1 or more")
+        gauges[id].every = gauges[id].every * times
+    for id in without:
+        gauges.pop(id, None)
+    if features is not None and "representations" in gauges:
+        gauges["representations"].features = features
+    return gauges
+
+
+def _alarms(chosen: bool | Iterable[str], stop_on: bool | Iterable[str]) -> tuple[dict[str, Alarm], frozenset[str]]:
+    alarms = registry.load_all("diagnose.alarms", Alarm)
+    wanted = list(alarms) if chosen is True else [] if chosen is False else list(chosen)
+    stopping = wanted if stop_on is True else [] if stop_on is False else list(stop_on)
+    for id in [*wanted, *stopping]:
+        if id not in alarms:
+            raise DiagnoseError(f"no alarm {id}; there are {', '.join(alarms)}")
+    if missing := [id for id in stopping if id not in wanted]:
+        raise DiagnoseError(f"stop_on names {', '.join(missing)}, which alarms= leaves out")
+    return {id: a for id, a in alarms.items() if id in wanted}, frozenset(stopping)
+
+
+def steps_recorded(steps: int, schedule: Schedule) -> int:
+    """How many of `steps` steps a schedule records."""
+    later = np.arange(schedule.first, steps) if steps > schedule.first else np.zeros(0)
+    return min(steps, schedule.first) + int((later % schedule.every == 0).sum())

@@ -1,0 +1,266 @@
+"""What recording costs: step time with gauges over plain step time, beside what people use today.
+
+    python -m tests.bench.gauges                          all models, prints the table
+    python -m tests.bench.gauges --models small --rounds 3
+    python -m tests.bench.gauges --out reports/gauges.md
+
+One Learner a model; rounds of steps, in each of which every variant trains the same Learner for a while, in an order
+drawn anew, so that drifts of the machine meet all alike. A variant's step is compared with the plain steps of its own
+round; the table gives the median over rounds and their spread. CPU time counts all threads of the process, wall time
+what a user waits for; both are printed, since another process on the machine disturbs the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import itertools
+import os
+import platform
+import random
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import torch
+from fastai.callback.core import Callback
+from fastai.callback.hook import ActivationStats
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.losses import CrossEntropyLossFlat
+from fastai.optimizer import Adam
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.models import resnet18
+
+from diagnose.watch import Watch
+
+SKIP = 8  # steps at the start of a turn: buffers are made, caches are cold
+
+
+def small() -> tuple[nn.Module, tuple, int]:
+    """Conv net with batch norm of 0.5 M parameters, 64 px."""
+    widths = (3, 32, 64, 128, 256)
+    layers = []
+    for a, b in itertools.pairwise(widths):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)]
+    return nn.Sequential(*layers, *head), (3, 64, 64), 10
+
+
+def resnet() -> tuple[nn.Module, tuple, int]:
+    """torchvision's resnet18, 64 px: ReLU overwrites what batch norm puts out."""
+    return resnet18(num_classes=10), (3, 64, 64), 10
+
+
+class Transformer(nn.Module):
+    """Four encoder blocks of width 128 over 64 places."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(32, 128)
+        block = nn.TransformerEncoderLayer(128, 4, 256, dropout=0.1, batch_first=True)
+        self.blocks = nn.TransformerEncoder(block, 4, enable_nested_tensor=False)
+        self.head = nn.Linear(128, 10)
+
+    def forward(self, x):
+        return self.head(self.blocks(self.embed(x)).mean(1))
+
+
+def transformer() -> tuple[nn.Module, tuple, int]:
+    """Four encoder blocks."""
+    return Transformer(), (64, 32), 10
+
+
+def mlp() -> tuple[nn.Module, tuple, int]:
+    """Three linear layers: steps of about 1 ms."""
+    return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), (20,), 10
+
+
+MODELS = {"small": (small, 64), "resnet18": (resnet, 24), "transformer": (transformer, 64), "mlp": (mlp, 400)}
+
+
+class AddHistograms(Callback):
+    """The naive way: SummaryWriter.add_histogram of every weight and gradient."""
+
+    order = 11
+
+    def __init__(self, folder: Path):
+        self.writer, self.at = SummaryWriter(folder), 0
+
+    def before_step(self):
+        for name, p in self.model.named_parameters():
+            self.writer.add_histogram(f"weights/{name}", p, self.at)
+            self.writer.add_histogram(f"gradients/{name}", p.grad, self.at)
+        self.at += 1
+
+    def after_fit(self):
+        self.writer.flush()
+
+
+class Clock(Callback):
+    """Wall and CPU seconds of every step, from before everything to after everything."""
+
+    order = 1000
+
+    def __init__(self):
+        self.steps: list[tuple[float, float]] = []
+        self.began = (0.0, 0.0)
+        self.ended = (0.0, 0.0)
+
+    def now(self) -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    def before_train(self):
+        self.began = self.now()
+
+    def after_batch(self):
+        if self.training:
+            now = self.now()
+            self.steps.append((now[0] - self.began[0], now[1] - self.began[1]))
+            self.began = now
+
+
+@dataclass
+class Variant:
+    """One way to record. `amortised` divides what its flush costs over that many steps."""
+
+    name: str
+    make: Callable[[Path], Callback | None]
+    every: int = 1
+    exact: bool = False
+    ratios: dict[str, list[float]] = field(default_factory=lambda: {"cpu": [], "wall": []})
+    disk: float = 0.0
+
+
+def variants(slow: bool) -> list[Variant]:
+    """Ours, and what people use."""
+    found = [
+        Variant("plain", lambda f: None),
+        Variant("ours, every step, sampled", lambda f: Watch(f, every=1)),
+        Variant("ours, default schedule", lambda f: Watch(f, first=0, every=10), every=10),
+        Variant("ours, every step, exact", lambda f: Watch(f, every=1, exact=True)),
+    ]
+    if slow:
+        found += [
+            Variant("fastai ActivationStats(with_hist=True)", lambda f: ActivationStats(with_hist=True)),
+            Variant("SummaryWriter.add_histogram, weights and gradients", AddHistograms),
+        ]
+    return found
+
+
+def learner(name: str, steps: int, seed: int = 0) -> Learner:
+    """A Learner on fixed random batches: what is timed is the step."""
+    torch.manual_seed(seed)
+    model, shape, classes = MODELS[name][0]()
+    batches = [(torch.randn(32, *shape), torch.randint(0, classes, (32,))) for _ in range(4)]
+    dls = DataLoaders([batches[i % 4] for i in range(steps)], batches[:1])
+    return Learner(dls, model, loss_func=CrossEntropyLossFlat(), opt_func=Adam, lr=1e-4)
+
+
+def turn(learn: Learner, callback: Callback | None) -> tuple[list[tuple[float, float]], float]:
+    """One variant's steps, (wall, CPU) each without the first few, and the CPU seconds of what comes after the last."""
+    clock = Clock()
+    with learn.no_bar(), learn.no_logging(), contextlib.redirect_stdout(None):
+        learn.dls.loaders[1] = []
+        learn.fit(1, cbs=[clock] + ([callback] if callback else []))
+    return clock.steps[SKIP:], time.process_time() - clock.began[1]
+
+
+def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> tuple[list[Variant], float]:
+    """Every variant's ratios to the plain steps of its round; and the plain step's median wall seconds."""
+    order, steps = random.Random(0), MODELS[name][1]
+    learn, found, plain = learner(name, steps + SKIP), variants(slow), []
+    folder = Path(tempfile.mkdtemp())
+    try:
+        turn(learn, None)
+        for number in range(rounds):
+            say(f"{name}: round {number + 1} of {rounds}")
+            seconds: dict[str, tuple[float, float]] = {}
+            for variant in order.sample(found, len(found)):
+                where = folder / f"{number}-{found.index(variant)}"
+                callback = variant.make(where)
+                each, flush = turn(learn, callback)
+                wall, cpu = (statistics.fmean(s[i] for s in each) for i in (0, 1))
+                if isinstance(callback, Watch):  # blocks of 64 recorded steps are written at once
+                    flush /= 64 * variant.every
+                    records = callback.recording.recorded
+                    variant.disk = sum(f.stat().st_size for f in where.rglob("*.parquet")) / max(records, 1)
+                    wall, cpu = wall + flush, cpu + flush
+                seconds[variant.name] = (wall, cpu)
+                shutil.rmtree(where, ignore_errors=True)
+            plain.append(seconds["plain"][0])
+            for variant in found:
+                variant.ratios["wall"].append(seconds[variant.name][0] / seconds["plain"][0])
+                variant.ratios["cpu"].append(seconds[variant.name][1] / seconds["plain"][1])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return found, statistics.median(plain)
+
+
+def row(variant: Variant) -> str:
+    """One line of the table."""
+    cells = [variant.name]
+    for kind in ("wall", "cpu"):
+        ratios = sorted(variant.ratios[kind])
+        cells.append(f"{statistics.median(ratios):.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}]")
+    cells.append(f"{variant.disk / 1000:.1f}" if variant.disk else "")
+    return "| " + " | ".join(cells) + " |"
+
+
+def commit() -> str:
+    """The commit of this tree, if git is there to say."""
+    with contextlib.suppress(OSError):
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+        return found.stdout.strip() or "unknown"
+    return "unknown"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(MODELS), help="comma-separated: " + ", ".join(MODELS))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--ours-only", action="store_true", help="leave the slow rivals out")
+    parser.add_argument("--out", type=Path, help="write the page here as well")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    lines = [
+        "# What recording costs",
+        "",
+        f"{datetime.date.today()}, commit {commit()}, {platform.processor() or platform.machine()}, "
+        f"{os.cpu_count()} cores, {options.threads} threads, torch {torch.__version__}; "
+        f"load before: {os.getloadavg()[0]:.1f}.",
+        "",
+        f"`python -m tests.bench.gauges --models {options.models} --rounds {options.rounds} "
+        f"--threads {options.threads}`",
+        "",
+        "Step time over plain step time: median over rounds, [least, largest]. Writing the record to disk is included.",
+    ]
+    for name in options.models.split(","):
+        found, plain = measure(name, options.rounds, not options.ours_only, lambda t: print(t, flush=True))
+        lines += [
+            "",
+            f"## {name}: {MODELS[name][0].__doc__} Plain step {1000 * plain:.1f} ms",
+            "",
+            "| | wall | CPU | KB a recorded step |",
+            "|---|---|---|---|",
+            *map(row, found),
+        ]
+    lines += ["", f"Memory of the process at the end: {psutil.Process().memory_info().rss / 1e6:.0f} MB."]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
