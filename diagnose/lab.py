@@ -177,8 +177,13 @@ class Lab:
 
     @cached_property
     def output(self) -> Any:
-        """The model's output on the fixed batch in evaluation mode, before any step."""
-        return self.forward(self.twin().model)
+        """The model's output on the fixed batch in evaluation mode, before any step, as the loss gets it."""
+        copy = self.twin()
+        output = self.forward(copy.model)
+        try:
+            return self.predicted(copy, output)
+        except Exception as e:
+            raise SubjectError("running the callbacks after the forward pass", e) from e
 
     @cached_property
     def scale(self) -> Scale:
@@ -235,7 +240,7 @@ class Lab:
             copy.model.train()
             copy.model.zero_grad(set_to_none=True)
             seed_everything(self.seed)
-            loss = self.loss_of(copy, copy.model(*self.xb))
+            loss = self.loss_of(copy, self.predicted(copy, copy.model(*self.xb)))
             if loss.requires_grad:
                 loss.backward()
         except NotApplicable:
@@ -246,6 +251,11 @@ class Lab:
             raise SubjectError("running the forward and backward pass", e) from e
         grads = {n: p.grad for n, p in copy.model.named_parameters() if p.requires_grad}
         return Gradients(float(loss.detach()), loss.requires_grad, grads)
+
+    def predicted(self, copy: Learner, output: Any) -> Any:
+        """What callbacks make of a copy's output on the fixed batch before the loss gets it: `loss_of` takes that."""
+        copy.training = True
+        return trials.predicted(copy, output, self.xb, self.yb)
 
     def loss_of(self, copy: Learner, output: Any) -> Tensor:
         """The subject's own loss of an output against the fixed batch's targets, as one number."""

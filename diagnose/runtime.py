@@ -25,7 +25,7 @@ from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import loaders, seed_everything, twin
 from diagnose.lab import Lab
 from diagnose.stats import replaced, tensors
-from diagnose.trial import Scale, run_trial
+from diagnose.trial import Scale, predicted, run_trial
 
 T = TypeVar("T")
 WARM_UP, STEPS = 3, 20  # steps left out of the medians, and steps in them
@@ -417,7 +417,8 @@ def _loss(lab: Lab, copy: Learner, inputs: tuple, targets: tuple) -> Tensor:
     copy.training = True
     seed_everything(lab.seed)
     with torch.enable_grad():
-        return copy.loss_func(copy.model(*inputs), *targets).float().mean()
+        output = predicted(copy, copy.model(*inputs), inputs, targets)
+        return copy.loss_func(output, *targets).float().mean()
 
 
 def _fixed_bytes(lab: Lab) -> int:

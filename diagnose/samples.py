@@ -24,8 +24,8 @@ def samples(lab: Lab, model: torch.nn.Module | None = None) -> tuple[list[Sample
     Args:
         model: whose predictions are shown, such as the copy trained on this batch; None shows those before training.
     """
-    output = lab.output if model is None else forward(model, lab.xb)
     copy, files, rows = lab.twin(), {}, []
+    output = lab.output if model is None else lab.predicted(copy, forward(model, lab.xb))
     titles = lab.task.titles() if lab.task else []
     for i in range(min(MOST, lab.rows)):
         inputs = []

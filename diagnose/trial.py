@@ -18,7 +18,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.core import (
+    Callback,
+    CancelBatchException,
+    CancelEpochException,
+    CancelFitException,
+    CancelStepException,
+    CancelTrainException,
+)
 from fastai.callback.mixup import MixHandler
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
@@ -257,13 +264,26 @@ def _captured(student: Learner, batch: Any) -> _Captured:
     return capture
 
 
+def predicted(student: Learner, output: Any, xb: tuple, yb: tuple) -> Any:
+    """What the loss is given: callbacks may unpack a model's output (fastai's `RNNCallback`) or cast it. `student` is
+    a twin, in the mode that its `training` says."""
+    student.xb, student.yb, student.pred = xb, yb, output
+    with contextlib.suppress(*_CANCELS):
+        student("after_pred")
+    return student.pred
+
+
+_CANCELS = (CancelStepException, CancelBatchException, CancelTrainException, CancelEpochException, CancelFitException)
+
+
 def batch_loss(student: Learner, batch: Any, training: bool) -> float:
     """Loss of one batch without a step, in training or in evaluation mode. `student` is a twin."""
     with student.removed_cbs([] if training else [cb for cb in student.cbs if isinstance(cb, MixHandler)]):
         xb, yb = prepared(student, batch)
     student.training = training
     with torch.no_grad():
-        return float(student.loss_func(forward(student.model, xb, training), *yb).detach().float().mean())
+        output = predicted(student, forward(student.model, xb, training), xb, yb)
+        return float(student.loss_func(output, *yb).detach().float().mean())
 
 
 def measure_scale(student: Learner, batches: list[Any]) -> Scale:
@@ -284,8 +304,8 @@ def measure_scale(student: Learner, batches: list[Any]) -> Scale:
             raise NotApplicable("the batch has no target: fastai computes no loss without one")
         with unchanged(student.model), torch.enable_grad():
             student.model.eval()
-            output = student.model(*xb)
-        student.training = True  # MixUp and the like act on the loss only while training
+            student.training = True  # MixUp and the like act on the loss only while training
+            output = predicted(student, student.model(*xb), xb, yb)
         scales.append(_scale_of_batch(captured.loss_func, output, yb))
     n = len(scales)
     return Scale(

@@ -11,12 +11,17 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.learner import Learner
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import seed_everything, twin
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
 from diagnose.trial import Trial
+
+# the recurrent drop-outs of fastai.text, by name: importing them takes seconds
+OF_FASTAI = {"RNNDropout": "p", "WeightDropout": "weight_p", "EmbeddingDropout": "embed_p"}
+
 
 # ---- outputs and rows -----------------------------------------------------------------------------------------------
 
@@ -82,6 +87,29 @@ def hooked(modules: Iterable[nn.Module], note: Callable[[nn.Module, tuple, Any],
     finally:
         for h in hooks:
             h.remove()
+
+
+def dropout_rates(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
+    """Modules, the attribute that holds their drop-out rate, and the rate, where it is above 0."""
+    found = []
+    for module in model.modules():
+        if isinstance(module, _DropoutNd):
+            name = "p"
+        elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+            name = "dropout"
+        else:
+            name = OF_FASTAI.get(type(module).__name__, "")
+        rate = getattr(module, name, 0.0) if name else 0.0
+        if isinstance(rate, (int, float)) and rate > 0:
+            found.append((module, name, float(rate)))
+    return found
+
+
+def dropout_off(model: nn.Module) -> None:
+    """No unit and no weight of a copy is dropped any more."""
+    for module, name, _ in dropout_rates(model):
+        # with 0 torch gives the parameter itself in place of a tensor, which fastai's WeightDropout cannot hold
+        setattr(module, name, 1e-12 if name == "weight_p" else 0.0)
 
 
 def trial_on(lab: Lab, batches: list[Any], **kwargs: Any) -> Trial:

@@ -39,7 +39,7 @@ class BatchSizes(Check):
         sizes = [k for k in dict.fromkeys((rows - 1, 2, 1)) if 1 <= k < rows]
         if not sizes:
             raise NotApplicable(f"the batch has {rows} row")
-        whole = [tuple(t.shape) for t in floats(lab.output)]
+        whole = [tuple(t.shape) for t in floats(lab.forward(lab.twin().model))]
         if not whole:
             raise NotApplicable("the model's output holds no floating-point tensor")
         found.append(Evidence(name="shape", value=_text(whole), where=f"{rows} rows"))

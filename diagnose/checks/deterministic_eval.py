@@ -44,8 +44,8 @@ class DeterministicEval(Check):
     cost = "3 forward passes"
 
     def measure(self, lab: Lab) -> EvidenceList:
-        first = lab.output
         model, watch = lab.twin().model, _DropoutWatch()
+        first = lab.forward(model)
         model.eval()
         seed_everything(lab.seed + 1)
         try:

@@ -111,7 +111,7 @@ class GradientFlow(Check):
         try:
             copy.model.train()
             seed_everything(lab.seed)
-            loss = lab.loss_of(copy, copy.model(*lab.xb))
+            loss = lab.loss_of(copy, lab.predicted(copy, copy.model(*lab.xb)))
             if loss.requires_grad:
                 loss.backward()
         finally:

@@ -77,15 +77,11 @@ class LossFitsTargets(Check):
         if not len(lab.yb):
             raise NotApplicable("the batch has no target: fastai computes no loss without one")
         student = lab.twin()
-        student.training = True
         student.model.eval()
         seed_everything(lab.seed)
         try:
             with torch.enable_grad():
-                student.xb, student.yb = lab.xb, lab.yb
-                student.pred = student.model(*lab.xb)
-                student("after_pred")  # where callbacks unpack what the loss is given
-                output = student.pred
+                output = lab.predicted(student, student.model(*lab.xb))
         except Exception as e:
             raise NotApplicable(f"the forward pass raised {type(e).__name__}; shape-trace shows where") from e
         if not floats(output):

@@ -30,11 +30,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
 from diagnose.checks._numbers import number
-from diagnose.checks._probing import hooked, leaves
+from diagnose.checks._probing import dropout_off, hooked, leaves
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import loaders, seed_everything
 from diagnose.lab import Lab
@@ -110,11 +109,7 @@ class ModesAgree(Check):
 def _settle(model: nn.Module, batches: list[tuple], seed: int) -> int:
     "Drop-out to 0, and running statistics of every batch norm averaged over the batches. Returns how many there are."
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    for module in model.modules():
-        if isinstance(module, _DropoutNd):
-            module.p = 0.0
-        elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
-            module.dropout = 0.0
+    dropout_off(model)
     before = [(m, m.momentum) for m in norms]
     for m in norms:
         m.reset_running_stats()

@@ -62,7 +62,7 @@ class SignalThroughDepth(Check):
         seed_everything(lab.seed)
         try:
             with hooked(names, note):
-                loss = lab.loss_of(copy, copy.model(*lab.xb))
+                loss = lab.loss_of(copy, lab.predicted(copy, copy.model(*lab.xb)))
             if loss.requires_grad:
                 loss.backward()
         except NotApplicable:

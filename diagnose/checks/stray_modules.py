@@ -76,7 +76,7 @@ class StrayModules(Check):
         copy.model.train()
         seed_everything(lab.seed)
         try:
-            loss = lab.loss_of(copy, copy.model(*lab.xb))
+            loss = lab.loss_of(copy, lab.predicted(copy, copy.model(*lab.xb)))
             every = [p for ps in free.values() for p in ps]
             grads = torch.autograd.grad(loss, every, allow_unused=True) if loss.requires_grad else [None] * len(every)
         except (DiagnoseError, NotApplicable, KeyboardInterrupt):

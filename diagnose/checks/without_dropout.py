@@ -19,16 +19,12 @@ Karpathy 2019, "A Recipe for Training Neural Networks" (add regularisation last)
 """
 
 from fastai.learner import Learner
-from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from diagnose.changes import Change
 from diagnose.checks._comparison import ComparedTrial
+from diagnose.checks._probing import dropout_off, dropout_rates
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
-
-# the recurrent drop-outs of fastai.text, by name: importing them takes seconds
-OF_FASTAI = {"RNNDropout": "p", "WeightDropout": "weight_p", "EmbeddingDropout": "embed_p"}
 
 
 class WithoutDropout(ComparedTrial):
@@ -37,29 +33,12 @@ class WithoutDropout(ComparedTrial):
     order = 71
 
     def change(self, lab: Lab) -> Change:
-        rates = _rates(lab.learn.model)
+        rates = dropout_rates(lab.learn.model)
         if not rates:
             raise NotApplicable("the model has no drop-out above 0")
 
         def apply(twin: Learner) -> None:
-            for module, name, _ in _rates(twin.model):
-                setattr(module, name, 0.0)
+            dropout_off(twin.model)
 
         highest = max(rate for _, _, rate in rates)
         return Change(f"drop-out off, in {len(rates)} places of up to {highest:g}", apply)
-
-
-def _rates(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
-    "Modules, the attribute that holds their rate, and the rate, where it is above 0."
-    found = []
-    for module in model.modules():
-        if isinstance(module, _DropoutNd):
-            name = "p"
-        elif isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
-            name = "dropout"
-        else:
-            name = OF_FASTAI.get(type(module).__name__, "")
-        rate = getattr(module, name, 0.0) if name else 0.0
-        if isinstance(rate, (int, float)) and rate > 0:
-            found.append((module, name, float(rate)))
-    return found

@@ -13,6 +13,9 @@ from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from fastai.optimizer import SGD, OptimWrapper
+from fastai.text.data import LMDataLoader, SortedDL, TensorText, pad_input
+from fastai.text.learner import language_model_learner, text_classifier_learner
+from fastai.text.models.awdlstm import AWD_LSTM, awd_lstm_clas_config, awd_lstm_lm_config
 from fastai.torch_core import TensorCategory, TensorImage
 from learners import _digits, digits, small_cnn
 from torch import Tensor, nn
@@ -528,6 +531,41 @@ def slice_of_rates(seed: int = 0) -> Learner:
     return digits(seed, splitter=lambda m: [list(m[:2].parameters()), list(m[2:].parameters())], lr=slice(1e-3, 1e-2))
 
 
+VOCABULARY = 24  # tokens of the synthetic texts; fastai pads with 1
+SMALL = {"emb_sz": 16, "n_hid": 24, "n_layers": 2}
+
+
+def language_model_of_fastai(seed: int = 0) -> Learner:
+    """AWD-LSTM over a stream of tokens: a tuple for an output, a hidden state that callbacks reset."""
+    seed_everything(seed)
+    rhyme = torch.randint(2, VOCABULARY, (40,))
+    sets = [[TensorText(rhyme.roll(-i).repeat(2)) for i in range(count)] for count in (60, 20)]
+    loaders = [LMDataLoader(s, bs=16, seq_len=12, shuffle=not k, device="cpu") for k, s in enumerate(sets)]
+    dls = DataLoaders(*loaders)
+    dls.vocab = [f"t{i}" for i in range(VOCABULARY)]
+    config = {**awd_lstm_lm_config, **SMALL}
+    return language_model_learner(dls, AWD_LSTM, config=config, drop_mult=0.1, pretrained=False, lr=2e-2)
+
+
+def text_classifier_of_fastai(seed: int = 0) -> Learner:
+    """AWD-LSTM under a pooling head, over padded texts: the class is that of the most frequent token."""
+    seed_everything(seed)
+    items = []
+    for _ in range(ROWS):
+        label = int(torch.randint(4, ()))
+        length = int(torch.randint(6, 14, ()))
+        ids = torch.where(torch.rand(length) < 0.5, 2 + label, torch.randint(6, VOCABULARY, (length,)))
+        items.append((ids, label))
+    transforms = [lambda i: TensorText(items[i][0]), lambda i: TensorCategory(items[i][1])]
+    sets = [Datasets(list(part), transforms) for part in (range(64, ROWS), range(64))]
+    loaders = [SortedDL(s, bs=32, shuffle=not k, before_batch=pad_input, device="cpu") for k, s in enumerate(sets)]
+    dls = DataLoaders(*loaders)
+    dls.vocab = [f"t{i}" for i in range(VOCABULARY)]
+    config = {**awd_lstm_clas_config, **SMALL}
+    own = {"config": config, "n_out": 4, "seq_len": 8, "drop_mult": 0.1, "pretrained": False, "lin_ftrs": [16]}
+    return text_classifier_learner(dls, AWD_LSTM, loss_func=CrossEntropyLossFlat(), lr=1e-2, **own)
+
+
 ODD = {
     f.__name__: f
     for f in (
@@ -537,5 +575,6 @@ ODD = {
         *(byte_pictures, typed_tensors, stateful, tied_weights, sparse_embedding, weighted_rows),
         *(graph_batches, double_precision, bfloat16, slice_of_rates, sgd_before_norms, fixed_batch_size),
         *(contrastive_of_one_size, contrastive_dummy_label, far_targets),
+        *(language_model_of_fastai, text_classifier_of_fastai),
     )
 }
