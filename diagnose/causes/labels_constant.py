@@ -19,7 +19,7 @@ learns from the other 99 % is not what was meant either.
 
 ## What it looks like but is not
 A contrastive loss that reads no label: a dummy label of zero in every row is fine, as the loss does not depend on it.
-Heavy imbalance has a second label.
+Heavy imbalance has a second label. One item that is fitted alone (a deep image prior) has one target.
 
 ## Source
 Real failure F17 of the notes (all labels 1: "succeeded in overfitting!").
@@ -45,6 +45,8 @@ class LabelsConstant(Cause):
         read, distinct, size = (
             number(findings, CHECK, n, SPLIT) for n in ("labels read", "distinct labels", "items in all")
         )
+        if number(findings, "items-vary", "distinct items", SPLIT) == 1:  # one item that is fitted, with its one target
+            return None
         if distinct != 1 or not read >= 2 or truth(findings, CHECK, "the loss depends on the label", SPLIT) is False:
             return None
         histogram = evidence(findings, CHECK).get("histogram", SPLIT)
