@@ -40,6 +40,7 @@ _TABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _BLOCK = re.compile(r"(-?\d+)-(-?\d+)\.(\d+)-(\d+)\.(\d+)\.parquet")
 _BINS = b"bins"
 _JOIN = 8
+_COARSEST = 40  # a level at which nothing but first steps is left
 _NO_ROOM_LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
@@ -50,10 +51,10 @@ class _Block:
     Attributes:
         name: file name, `<first step>-<last step>.<first part>-<last part>.<level>.parquet`.
         parts: numbers of the first and last block that went into it; a block supersedes those that its range covers.
-        level: the records kept are those whose number is a multiple of 2 ** level.
+        level: the records kept are those whose number is a multiple of 2 ** level, and those that it shares with the
+            block before or after.
         generation: how often blocks were joined, without loss, to make it.
         first, last: numbers of the records that it spans, counted over the table from 0.
-        records: how many of them it holds.
         raw, size: bytes decoded and encoded.
         data: the file itself where there is no disk to put it on.
     """
@@ -64,7 +65,6 @@ class _Block:
     generation: int
     first: int
     last: int
-    records: int
     raw: int
     size: int
     data: bytes | None = None
@@ -364,11 +364,7 @@ class Store:
             if name in self.keep:
                 continue
             for block in table.blocks[:-1]:  # the newest has, or had when it was written, the last recorded step
-                if (
-                    (block.data is None) == (self._shelf == "disk")
-                    and block.last < table.record
-                    and (block.records > 1 or block.first > 0)
-                ):
+                if (block.data is None) == (self._shelf == "disk") and block.level < _COARSEST:
                     levels[name, block.level].append(block)
         if not levels:
             return False
@@ -397,9 +393,8 @@ class Store:
         "Make one block of neighbours, at the same or the next level; False if there is no room for it."
         table = self._tables[name]
         try:
-            parts = [_thinned(self._decode(name, b), b, level) for b in blocks]
-            rows = _concat(parts)
-            del parts
+            ends = _ends(table.blocks, blocks)
+            rows = _concat([_thinned(self._decode(name, b), b, level, _ends(table.blocks, [b]), ends) for b in blocks])
             if not rows.num_rows:
                 self._replace(name, table, blocks, [])
                 return True
@@ -513,7 +508,7 @@ class Store:
         found = []
         for file in names:
             _, last, start, end, level = map(int, _BLOCK.fullmatch(file).groups())
-            found.append(((start, -end, -level, -last), _Block(file, (start, end), level, 0, 0, 0, 0, 0, 0)))
+            found.append(((start, -end, -level, -last), _Block(file, (start, end), level, 0, 0, 0, 0, 0)))
         blocks, covered = [], -1
         for _, block in sorted(found, key=lambda f: f[0]):
             if block.parts[0] > covered:
@@ -702,17 +697,30 @@ def _concat(parts: list[pyarrow.Table]) -> pyarrow.Table:
     return pyarrow.concat_tables(parts, promote_options="permissive").unify_dictionaries()
 
 
-def _thinned(rows: pyarrow.Table, block: _Block, level: int) -> pyarrow.Table:
-    "Those rows of a block that the level keeps. A block holds all records of its own level within its span."
+def _ends(all_blocks: list[_Block], blocks: list[_Block]) -> set[int]:
+    "Numbers of the records that neighbours share with the blocks before and after them."
+    at, to = all_blocks.index(blocks[0]), all_blocks.index(blocks[-1]) + 1
+    before = {blocks[0].first} if at and all_blocks[at - 1].last == blocks[0].first else set()
+    after = {blocks[-1].last} if to < len(all_blocks) and all_blocks[to].first == blocks[-1].last else set()
+    return before | after
+
+
+def _thinned(rows: pyarrow.Table, block: _Block, level: int, has: set[int], keep: set[int]) -> pyarrow.Table:
+    """Those rows of a block that the level keeps.
+
+    A block holds all records of its own level within its span, and those that it shares with its neighbours (`has`):
+    a step of which one block keeps its rows and the next does not would be torn. So those that the merged block will
+    share (`keep`) stay.
+    """
     import pyarrow
 
     if level == block.level:
         return rows
-    steps = rows["step"].to_numpy()
-    number = np.cumsum(np.diff(steps, prepend=steps[:1]) != 0)
     grid = 2**block.level
-    number = (-(-block.first // grid) + number) * grid
-    return rows.filter(pyarrow.array(number % 2**level == 0))
+    numbers = np.array(sorted({*range(-(-block.first // grid) * grid, block.last + 1, grid), *has}))
+    steps = rows["step"].to_numpy()
+    number = numbers[np.cumsum(np.diff(steps, prepend=steps[:1]) != 0)]
+    return rows.filter(pyarrow.array((number % 2**level == 0) | np.isin(number, list(keep))))
 
 
 def _encode(
@@ -745,8 +753,7 @@ def _encode(
     data = sink.getvalue()
     steps = rows["step"].to_numpy()
     name = f"{steps[0]:08d}-{steps[-1]:08d}.{parts[0]}-{parts[1]}.{level}.parquet"
-    records = 1 + int(np.count_nonzero(np.diff(steps)))
-    return _Block(name, parts, level, generation, first, last, records, whole.nbytes, data.size), data
+    return _Block(name, parts, level, generation, first, last, whole.nbytes, data.size), data
 
 
 def _write(path: Path, data: pyarrow.Buffer) -> None:
