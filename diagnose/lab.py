@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from fastai.callback.mixup import MixHandler
 from fastai.learner import Learner
 from fastai.torch_core import to_device
 from torch import Tensor
@@ -27,6 +28,7 @@ from diagnose.subject import Subject
 from diagnose.task import Task
 from diagnose.trial import Scale, Trial
 
+ASSERTED = ("out of bounds", "out of range", "between 0 and 1")  # in words on the CPU, by an assertion on CUDA
 ROWS = 16  # rows of the fixed batch: enough for batch statistics, few enough for hundreds of steps in seconds
 
 
@@ -109,13 +111,41 @@ class Lab:
         return few if few is self.whole_batch or self._accepts(few) else self.whole_batch
 
     def _accepts(self, batch: Any) -> bool:
-        copy = twin(self.learn, [batch])
-        seed_everything(self.seed)
+        # if it is not the number of rows, it is raised again when the whole batch is used
+        return self._asked_on_cpu(batch) is None
+
+    def _asked_on_cpu(self, batch: Any) -> tuple[str, Exception] | None:
+        """What a copy on the CPU raises on a batch, and where: "forward" or "loss". An index out of range is an
+        assertion on a CUDA device, after which nothing works any more."""
+        cpu, stage = torch.device("cpu"), "forward"
         try:
-            trials.batch_loss(copy, batch, training=False)
-        except Exception:  # if it is not the number of rows, it is raised again when the whole batch is used
-            return False
-        return True
+            copy, batch = twin(self.learn, [batch]), to_device(batch, cpu)
+            copy.model, copy.dls.device = copy.model.to(cpu), cpu
+            copy.remove_cbs([cb for cb in copy.cbs if isinstance(cb, MixHandler)])  # they act while training only
+            seed_everything(self.seed)
+            xb, yb = trials.prepared(copy, batch)
+            output = trials.forward(copy.model, xb)
+            stage = "loss"
+            with torch.no_grad():
+                trials.copy_to_cpu(copy.loss_func)(trials.predicted(copy, output, xb, yb), *yb)
+        except Exception as e:
+            return stage, e
+        return None
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    @cached_property
+    def _refused(self) -> tuple[str, Exception] | None:
+        found = self._asked_on_cpu(self.batch) if self._on_cuda else None
+        return found if found and any(words in str(found[1]).lower() for words in ASSERTED) else None
+
+    def _guard(self, stage: str) -> None:
+        "Raises what would be an assertion on the device, before the device is asked."
+        if self._refused and (stage == "loss" or self._refused[0] == "forward"):
+            at = "running the forward pass" if self._refused[0] == "forward" else "computing the loss"
+            raise SubjectError(at, self._refused[1])
 
     @cached_property
     def rows(self) -> int:
@@ -154,6 +184,7 @@ class Lab:
         Raises:
             SubjectError: it raised on the batch as it is. NotApplicable: it raised on altered inputs.
         """
+        self._guard("forward")
         seed_everything(self.seed)
         try:
             return trials.forward(model, self.xb if xb is None else xb, training)
@@ -188,6 +219,7 @@ class Lab:
     @cached_property
     def scale(self) -> Scale:
         """Best constant and floor of the fixed batch under the subject's own loss."""
+        self._guard("loss")
         copy = self.twin()
         try:
             return trials.measure_scale(copy, [self.batch])
@@ -205,6 +237,7 @@ class Lab:
         **kwargs: Any,
     ) -> Trial:
         """One trial, on the fixed batch unless told otherwise, within the budget."""
+        self._guard("loss")
         return trials.run_trial(
             self.learn,
             [self.batch] if batches is None else batches,
@@ -232,6 +265,7 @@ class Lab:
         Raises:
             SubjectError: the subject raised, and no change was made to it. NotApplicable: it raised under the change.
         """
+        self._guard("loss")
         copy = self.twin()
         seed_everything(self.seed)
         try:
@@ -261,6 +295,7 @@ class Lab:
         """The subject's own loss of an output against the fixed batch's targets, as one number."""
         if not len(self.yb):
             raise NotApplicable("the batch has no target: fastai computes no loss without one")
+        self._guard("loss")
         copy.training = True
         return copy.loss_func(output, *self.yb).float().mean()
 
