@@ -121,7 +121,7 @@ class Samples:
 
     def slot(self, name: Hashable, like: Tensor) -> Slot:
         """The place of the tensor of that name; another one if its kind or size class has changed."""
-        n = like._nnz() if like.layout == torch.sparse_coo else like.numel()
+        n = like.numel()
         width = next((w for w in WIDTHS if n <= w and w <= self.size), self.size)
         wide = torch.float64 if like.dtype == torch.float64 else torch.float32
         key = (like.device, width, wide)

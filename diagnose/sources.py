@@ -95,8 +95,8 @@ class ActivationSource:
 
     # ---- taking ------------------------------------------------------------------------------------------------------
 
-    def take(self, place: int, step: int) -> list[tuple[Call, Tensor]]:
-        """After the pass: take the samples of this step. Returns every call with its whole output."""
+    def take(self, place: int, step: int, samples: bool = True) -> list[tuple[Call, Tensor]]:
+        """After the pass: take the samples of this step, if wanted. Returns every call with its whole output."""
         self.detach()
         counts: dict[str, int] = {}
         found: list[tuple[Call, Tensor]] = []
@@ -113,6 +113,8 @@ class ActivationSource:
                 elif t.numel():
                     found.append((call, t))
         self._calls.clear()
+        if not samples:
+            return found
         with torch.no_grad():
             if self.whole:
                 self._packed += [(place, call, exact(t, kurtosis=False)) for call, t in found]
@@ -222,6 +224,7 @@ class ParameterSource:
         self._start: Samples | None = None
         self._plans: dict[str, tuple[list[int], list[str], Plan]] = {}
         self._missing: list[tuple[int, str]] = []
+        self._sparse: dict[tuple[int, str], int] = {}
         self._exact: list[tuple[int, list[str], list[Tensor], list[str], list[Tensor]]] = []
         self._carry: dict[Any, tuple[Tensor, np.ndarray]] = {}
         self._carry_step: int | None = None
@@ -252,8 +255,9 @@ class ParameterSource:
         kept = self._plans.get(which)
         if kept is None or kept[0] != where or kept[1] != list(of) or -1 in where:
             beside = self.gradients if into is self.previous else None
-            slots = [into.slot_beside(beside, n, t) if beside else into.slot(n, t) for n, t in of.items()]
-            kept = self._plans[which] = (where, list(of), into.plan(list(zip(slots, map(sample, of.values())))))
+            views = [sample(t) for t in of.values()]
+            slots = [into.slot_beside(beside, n, v) if beside else into.slot(n, v) for n, v in zip(of, views)]
+            kept = self._plans[which] = (where, list(of), into.plan(list(zip(slots, views))))
         into.repeat(place, kept[2])
 
     def _grads(self) -> dict[str, Tensor]:
@@ -274,6 +278,9 @@ class ParameterSource:
         found = self._grads() if gradients else {}
         if gradients:
             self._copy(self.gradients, place, "gradients", found)
+            self._sparse |= {
+                (place, n): g.coalesce().values().numel() for n, g in found.items() if g.layout == torch.sparse_coo
+            }
             if len(found) < len(self.named):
                 self._missing += [(place, n) for n, p in self.named.items() if p.requires_grad and n not in found]
             if self.whole:
@@ -305,7 +312,7 @@ class ParameterSource:
         if self._start is None and any(counts.any() for _, _, counts in self.before.each()):
             self._start = self.before.first()
         if self._start is not None:
-            found.distance = _paired(self.before, self._start, _relative_change, at=0)
+            found.distance = _paired(self.before, self._start, lambda now, start: _relative_change(start, now), at=0)
         if weights:
             found.weights = self._rows(moments, "weights", self.before, True)
         if gradients:
@@ -314,7 +321,7 @@ class ParameterSource:
                 found.applied = Rows(moments, *_summaries(self.applied, False))
             found.cosine = self._cosines(moments)
             self._remember(moments)
-        found.missing = list(self._missing)
+        found.missing, found.sparse = self._missing, self._sparse
         for place, names, norms, of_weights, peaks in self._exact:
             values = to_host([*norms, *peaks])
             found.norms |= {(place, n): float(v) for n, v in zip(names, values)}
@@ -374,7 +381,7 @@ class ParameterSource:
         for samples in self._all:
             samples.clear()
         self._packed = {"weights": [], "gradients": []}
-        self._missing, self._exact = [], []
+        self._missing, self._sparse, self._exact = [], {}, []
 
 
 def _summaries(samples: Samples, kurtosis: bool) -> tuple[np.ndarray, list, np.ndarray]:

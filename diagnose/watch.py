@@ -10,6 +10,7 @@ stands on the model outside a recorded forward pass.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -25,7 +26,7 @@ from fastai.callback.fp16 import MixedPrecision
 from diagnose import registry
 from diagnose.alarms import Alarm, Raised
 from diagnose.errors import DiagnoseError
-from diagnose.gauges import Block, Gauge, Moment
+from diagnose.gauges import Block, Columns, Gauge, Moment
 from diagnose.sources import ActivationSource, ParameterSource
 from diagnose.store import Store
 
@@ -36,6 +37,7 @@ LARGEST = 64  # at most; between the two as many as MEMORY holds
 MEMORY = 32_000_000  # bytes of samples that wait to be reduced, where BLOCK steps do not need more
 LONGEST = 2.0  # seconds that a recorded step may wait for the others of its block
 WRITTEN = 10.0  # seconds between writes to disk: what a killed run may lose
+_CALLS = frozenset({"activations", "calls"})
 EVENTS = ("after_pred", "after_loss", "before_step", "after_step", "after_batch")
 
 
@@ -102,15 +104,17 @@ class Watch(Callback):
     # A Learner that carries a Watch may be copied, pickled and exported: the copy starts afresh, in memory.
 
     def __getstate__(self) -> dict:
-        return {"_settings": {**self._settings, "folder": None}}
+        return {"_settings": {**self._settings, "folder": None}, "learn": self.learn}
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(**state["_settings"])
+        self.learn = state["learn"]
 
     def __deepcopy__(self, memo: dict) -> Watch:
-        copy = type(self)(**{**self._settings, "folder": None})
-        memo[id(self)] = copy
-        return copy
+        twin = type(self)(**{**self._settings, "folder": None})
+        memo[id(self)] = twin
+        twin.learn = copy.deepcopy(self.learn, memo)
+        return twin
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "learn" and value is None and getattr(self, "recording", None) is not None:
@@ -156,8 +160,8 @@ class Recording:
         self._written = time.monotonic()
         wanted = {part for g in self.gauges.values() for part in g.reads}
         self.wanted = wanted
-        self.activations = ActivationSource(BLOCK, exact) if "activations" in wanted else None
-        self.parameters = ParameterSource(BLOCK, exact) if wanted - {"activations"} else None
+        self.activations = ActivationSource(BLOCK, exact) if wanted & _CALLS else None
+        self.parameters = ParameterSource(BLOCK, exact) if wanted - _CALLS else None
         self.step = self.recorded = self._newest_alarm = 0
         self.fit = -1
         self.moments: list[Moment] = []
@@ -233,7 +237,7 @@ class Recording:
             self._block_began = time.perf_counter()
         if self._last_end:
             m.marks["waiting"] = self._last_end
-        if self.activations and "activations" in self.reads:
+        if self.activations and self.reads & _CALLS:
             self._guard = _Guard(learn.model, self.activations)
         self._mark(m, "start", learn)
 
@@ -244,7 +248,7 @@ class Recording:
         self._mark(m, "pred", learn)
         if self._guard is not None:
             self._release_guard()
-            m.calls = self.activations.take(len(self.moments), m.step)
+            m.calls = self.activations.take(len(self.moments), m.step, "activations" in self.reads)
         self._observe("after_pred", m, learn)
         m.calls = []
 
@@ -413,6 +417,8 @@ class Recording:
         tables: dict[str, dict[str, Any]] = {"steps": {"step": block.steps()}}
         for gauge in self.gauges.values():
             columns = gauge.rows(block)
+            if columns is not None and gauge.table != "steps":
+                columns = _of_due_steps(columns, [m.step for m in moments if gauge.id in m.due], len(moments))
             if columns is not None:
                 tables.setdefault(gauge.table, {}).update(columns)
         for table, columns in tables.items():
@@ -436,6 +442,16 @@ class Recording:
             self.block = block
             for source in sources:
                 source.resize(block)
+
+
+def _of_due_steps(columns: Columns, due: list[int], moments: int) -> Columns | None:
+    "Rows of the steps at which a gauge was due: what it reads may have been taken for another one as well."
+    if len(due) == moments:
+        return columns
+    mine = np.isin(columns["step"], due)
+    if not mine.any():
+        return None
+    return {k: [x for x, keep in zip(v, mine) if keep] if isinstance(v, list) else v[mine] for k, v in columns.items()}
 
 
 _READERS = ("Recorder", "ProgressCallback", "ParamScheduler", "TensorBoardCallback")

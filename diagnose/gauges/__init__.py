@@ -112,6 +112,7 @@ class Parameters:
         distance: {(place, name): ‖w − w₀‖/‖w₀‖} from the first recorded step.
         cosine: {(place, name): cosine of the gradient with that of the step before}.
         missing: (place, name) of trainable parameters without a gradient.
+        sparse: {(place, name): elements that a sparse gradient holds}; all others are zero.
         norms, peaks: {(place, name): exact L2 of the gradient, exact largest magnitude of the weight} where taken.
     """
 
@@ -124,6 +125,7 @@ class Parameters:
     distance: dict[tuple[int, str], float] = field(default_factory=dict)
     cosine: dict[tuple[int, str], float] = field(default_factory=dict)
     missing: list[tuple[int, str]] = field(default_factory=list)
+    sparse: dict[tuple[int, str], int] = field(default_factory=dict)
     norms: dict[tuple[int, str], float] = field(default_factory=dict)
     peaks: dict[tuple[int, str], float] = field(default_factory=dict)
 
@@ -157,7 +159,8 @@ class Gauge:
 
     Attributes:
         table: where its rows go. Gauges of "steps" give one value a moment and share its rows.
-        reads: what must be sampled for it: "activations", "weights", "gradients", "applied", "updates".
+        reads: what it is made of: samples of "activations", "weights", "gradients", "applied", "updates"; or "calls",
+            the whole outputs, which `after_pred` finds in `moment.calls`.
         every: records only every so many of the recorded steps.
 
     A subclass may have methods for events, called with (moment, learn) on steps that record it: `after_pred` (with

@@ -32,7 +32,7 @@ class DeadUnits(Gauge):
 
     table = "units"
     every = 16
-    reads = ("activations",)
+    reads = ("calls",)
 
     def __init__(self):
         self._fired: dict[Call, deque] = {}

@@ -30,10 +30,10 @@ class GradientNorm(Gauge):
         found = block.parameters
         if found is None or found.gradients is None:
             return None
-        columns = _norms(block, found.gradients, found.sizes)
+        columns = _norms(block, found.gradients, found.sizes, found.sparse)
         applied = columns["gradient_norm"]
         if found.applied is not None:
-            applied = _norms(block, found.applied, found.sizes)["gradient_norm"]
+            applied = _norms(block, found.applied, found.sizes, found.sparse)["gradient_norm"]
         columns["gradient_norm_applied"] = applied
         exact: dict[int, float] = {}
         for (place, _), norm in found.norms.items():
@@ -44,8 +44,8 @@ class GradientNorm(Gauge):
         return columns
 
 
-def _norms(block: Block, rows, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-    size = np.array([sizes[n] for n in rows.names], dtype=float)
+def _norms(block: Block, rows, sizes: dict[str, int], sparse: dict) -> dict[str, np.ndarray]:
+    size = np.array([sparse.get(k, sizes[k[1]]) for k in zip(rows.place.tolist(), rows.names)], dtype=float)
     l2, count = rows.summary.l2(size), len(block.moments)
     squares = np.bincount(rows.place, np.nan_to_num(l2) ** 2, count)
     bad = np.bincount(rows.place, rows.summary.nonfinite > 0, count)

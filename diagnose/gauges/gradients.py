@@ -39,11 +39,13 @@ class GradientStatistics(Gauge):
         rows, s = found.gradients, found.gradients.summary
         keys = list(zip(rows.place.tolist(), rows.names))
         size = np.array([found.sizes[n] for n in rows.names], dtype=np.int64)
-        l2 = s.l2(size)
+        held = np.array([found.sparse.get(k, n) for k, n in zip(keys, size)], dtype=np.int64)
+        l2 = s.l2(held)
         applied = l2
         if found.applied is not None:
             after = found.applied
-            norms = after.summary.l2(np.array([found.sizes[n] for n in after.names], dtype=np.int64))
+            places = zip(after.place.tolist(), after.names)
+            norms = after.summary.l2(np.array([found.sparse.get(k, found.sizes[k[1]]) for k in places], dtype=np.int64))
             by_key = dict(zip(zip(after.place.tolist(), after.names), norms))
             applied = np.array([by_key.get(k, np.nan) for k in keys])
         columns = {
@@ -56,7 +58,7 @@ class GradientStatistics(Gauge):
             "l2": l2.astype(np.float32),
             "l2_applied": applied.astype(np.float32),
             "l2_exact": np.array([found.norms.get(k, np.nan) for k in keys], dtype=np.float32),
-            "zeros": s.zeros.astype(np.float32),
+            "zeros": (1 - (1 - s.zeros) * held / np.maximum(size, 1)).astype(np.float32),
             "nonfinite": s.nonfinite.astype(np.float32),
             "missing": np.zeros(len(rows), dtype=bool),
             "cosine": np.array([found.cosine.get(k, np.nan) for k in keys], dtype=np.float32),

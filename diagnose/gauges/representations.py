@@ -35,7 +35,7 @@ class Representations(Gauge):
     """Effective rank and cosine of features."""
 
     every = 10
-    reads = ("activations",)
+    reads = ("calls",)
 
     def __init__(self):
         self.features: str | None = None
