@@ -533,6 +533,17 @@ class Store:
 
     # copies
 
+    def files(self) -> dict[str, bytes]:
+        "The record as files by relative path: written into a folder, `Store.read` opens it there. Flushes first."
+        if self._writes:
+            self.flush()
+        found = {_MARK: b""}
+        for name in self.tables:
+            for block in self._blocks(name):
+                data = (self.folder / name / block.name).read_bytes() if block.data is None else bytes(block.data)
+                found[f"{name}/{block.name}"] = data
+        return found
+
     def __getstate__(self) -> dict[str, Any]:
         if self._writes:
             self.flush()

@@ -152,6 +152,7 @@ class Recording:
         self.alarms, self.stop_on = _alarms(alarms, stop_on)
         self._raised: set[tuple[str, str]] = set()
         self.history: list[Raised] = []
+        self._newly_raised = False
         self.stopped: Raised | None = None
         self.schedule = Schedule(first, every if isinstance(every, int) else 10)
         self.exact, self.listeners = exact, list(listeners)
@@ -344,6 +345,7 @@ class Recording:
 
     def _write(self) -> None:
         self.store.flush()
+        self._newly_raised = False
         self._written = time.monotonic()
 
     def _abandon(self) -> None:
@@ -389,6 +391,7 @@ class Recording:
             return
         self._raised.add(key)
         self.history.append(raised)
+        self._newly_raised = True  # a run that is killed after an alarm leaves it on disk
         log.warning("step %d: %s: %s", raised.step, raised.id, raised.message)
         row = {"step": [max(raised.step, self._newest_alarm)], "id": [raised.id], "where": [raised.where]}
         self._newest_alarm = row["step"][0]
@@ -430,7 +433,7 @@ class Recording:
                 for raised in alarm.look(tables, moments, learn):
                     self._ring(raised)
         self._fit_blocks()
-        if time.monotonic() - self._written > WRITTEN:
+        if time.monotonic() - self._written > WRITTEN or self._newly_raised:
             self._write()
 
     def _fit_blocks(self) -> None:

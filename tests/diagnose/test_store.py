@@ -905,3 +905,18 @@ def test_arrow_reads_the_files_alone(tmp_path):
     assert table["layer"].to_pylist()[:2] == ["body.0.weight", "body.1.weight"]
     np.testing.assert_array_equal(table["hist"].to_pylist(), rows(0, 4, 2)["hist"])
     assert table.schema.field("mean").type == pa.float32()
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_a_record_is_carried_elsewhere_as_files(tmp_path, on_disk):
+    store = Store(tmp_path / "run" if on_disk else None)
+    store.append("steps", {"step": np.arange(5), "loss": np.linspace(1, 0, 5)})
+    store.append("layers", {"step": [4, 4], "layer": ["a", "b"]})
+    for name, data in store.files().items():
+        target = tmp_path / "copy" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    again = Store.read(tmp_path / "copy")
+    assert list(again.tables) == list(store.tables)
+    for table in store.tables:
+        assert again.frame(table).equals(store.frame(table))
