@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.mixup import MixHandler
 from fastai.learner import Learner
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from diagnose.errors import NotApplicable, SubjectError
-from diagnose.isolate import seed_everything, twin
+from diagnose.isolate import loaders, seed_everything, twin
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
-from diagnose.trial import Trial
+from diagnose.trial import Trial, forward, predicted, prepared
 
 # the recurrent drop-outs of fastai.text, by name: importing them takes seconds
 OF_FASTAI = {"RNNDropout": "p", "WeightDropout": "weight_p", "EmbeddingDropout": "embed_p"}
@@ -110,6 +111,81 @@ def dropout_off(model: nn.Module) -> None:
     for module, name, _ in dropout_rates(model):
         # with 0 torch gives the parameter itself in place of a tensor, which fastai's WeightDropout cannot hold
         setattr(module, name, 1e-12 if name == "weight_p" else 0.0)
+
+
+def pieces_of(lab: Lab, count: int) -> list[Any]:
+    """Up to `count` batches of as many rows as the fixed one, from the first batches of the training loader.
+
+    Raises:
+        NotApplicable: their tensors do not agree on the number of rows.
+    """
+    each = max(len(tensors(lab.whole_batch)[0]) // lab.rows, 1)
+    read = lab.read(loaders(lab.learn)[0], -(-count // each))
+    return [piece for batch in read for piece in cut(batch, lab.rows)][:count]
+
+
+def no_labels(targets: tuple) -> bool:
+    """True if targets are the same in every row, or one integer that counts the rows: permuting says nothing then."""
+    parts = [t for t in tensors(targets) if t.ndim]
+    alike = all(bool((t == t[:1]).all()) for t in parts)
+    index = len(parts) == 1 and not parts[0].is_floating_point() and parts[0].numel() == len(parts[0].unique())
+    return alike or (index and parts[0].ndim == 1)
+
+
+def reads_target(lab: Lab) -> bool:
+    """Whether the loss of the fixed batch changes when its targets are moved on by one row.
+
+    Raises:
+        NotApplicable: the loss raised on moved targets.
+    """
+    if not len(lab.yb):
+        return False
+    copy = lab.twin()
+    copy.training = True
+    moved = replaced(lab.yb, [t.roll(1, 0) if t.ndim else t for t in tensors(lab.yb)])
+    generator = torch.Generator().manual_seed(lab.seed)
+    other = [
+        torch.rand(t.shape, generator=generator).to(t) if t.is_floating_point() else t for t in tensors(lab.output)
+    ]
+    try:
+        with torch.no_grad():  # outputs that are alike in all rows, as those of a last layer of zeros, hide the rows
+            return any(
+                bool((copy.loss_func(out, *moved) != copy.loss_func(out, *lab.yb)).any())
+                for out in (lab.output, replaced(lab.output, other))
+            )
+    except Exception as e:
+        raise NotApplicable(f"the loss raised {type(e).__name__} on permuted targets: {e}") from e
+
+
+def chance_of_targets(student: Learner, pieces: list[Any], seed: int, draws: int = 199) -> float:
+    """How likely a loss as low as that of a trained copy is by chance, on batches it never saw: the share of random
+    orders of the targets, within each batch, under which it is as low. In [1 / (draws + 1), 1]; NaN if it is no number.
+
+    Exact for any loss and any kind of target, since under targets without a relation to the inputs every order is as
+    likely as the true one (Phipson & Smyth 2010, "Permutation p-values should never be zero").
+
+    Raises:
+        NotApplicable: the loss raised on targets in another order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    losses = torch.zeros(draws + 1, dtype=torch.float64)
+    mixing = [cb for cb in student.cbs if isinstance(cb, MixHandler)]
+    with student.removed_cbs(mixing), torch.no_grad():
+        for piece in pieces:
+            xb, yb = prepared(student, piece)
+            student.training = False
+            output = predicted(student, forward(student.model, xb), xb, yb)
+            rows = len(tensors(yb)[0])
+            for i in range(draws + 1):
+                order = torch.randperm(rows, generator=generator) if i else torch.arange(rows)
+                targets = replaced(yb, [t[order.to(t.device)] if t.ndim else t for t in tensors(yb)])
+                try:
+                    losses[i] += float(student.loss_func(output, *targets).float().mean())
+                except Exception as e:
+                    raise NotApplicable(f"the loss raised {type(e).__name__} on targets in another order: {e}") from e
+    if not bool(torch.isfinite(losses).all()):
+        return math.nan
+    return (1 + int((losses[1:] <= losses[0]).sum())) / (draws + 1)
 
 
 def trial_on(lab: Lab, batches: list[Any], **kwargs: Any) -> Trial:

@@ -23,11 +23,9 @@ import math
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount, stated
 from diagnose.checks._numbers import number
-from diagnose.checks._probing import cut, joined, trial_on
+from diagnose.checks._probing import pieces_of, trial_on
 from diagnose.errors import NotApplicable
-from diagnose.isolate import loaders
-from diagnose.lab import Lab, few_rows
-from diagnose.stats import tensors
+from diagnose.lab import Lab
 from diagnose.trial import batch_loss
 
 FEW = 48
@@ -44,10 +42,7 @@ class OverfitFewDozen(Check):
     cost = "up to 200 steps on 16 rows"
 
     def measure(self, lab: Lab) -> EvidenceList:
-        size = max(len(tensors(lab.whole_batch)[0]), 1)
-        few = max(FEW // lab.rows, 3) * lab.rows
-        batches = lab.read(loaders(lab.learn)[0], -(-few // size))
-        pieces = cut(few_rows(joined(batches), few), lab.rows)
+        pieces = pieces_of(lab, max(FEW // lab.rows, 3))
         if len(pieces) < 2:
             raise NotApplicable(f"the loader gives fewer than {2 * lab.rows} rows")
         lab.say(f"a few dozen: {len(pieces) * lab.rows} rows")

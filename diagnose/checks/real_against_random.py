@@ -28,6 +28,7 @@ import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
+from diagnose.checks._probing import no_labels
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
@@ -56,7 +57,7 @@ class RealAgainstRandom(Check):
         lab.say("real against random: noise as inputs")
         noisy = [(*noise_like(real, generator), *targets) for _ in range(STEPS)]
         found += self._curve(lab, noisy, "noise inputs")
-        if any(t.shape[0] != lab.rows for t in tensors(targets) if t.ndim) or _no_labels(targets):
+        if any(t.shape[0] != lab.rows for t in tensors(targets) if t.ndim) or no_labels(targets):
             return found
         lab.say("real against random: permuted labels")
         orders = [torch.randperm(lab.rows, generator=generator) for _ in range(STEPS)]
@@ -108,14 +109,6 @@ def noise_like(real: tuple, generator: torch.Generator) -> tuple:
             picks = torch.randint(t.shape[0], t.shape, generator=generator) if t.ndim else None
             new.append(t if picks is None else t.gather(0, picks.to(t.device)))
     return tuple(replaced(real, new)) if floats(real) or tensors(real) else real
-
-
-def _no_labels(targets: tuple) -> bool:
-    "True if the targets are the same in every row, or one integer that counts the rows: permuting says nothing then."
-    parts = [t for t in tensors(targets) if t.ndim]
-    alike = all(bool((t == t[:1]).all()) for t in parts)
-    index = len(parts) == 1 and not parts[0].is_floating_point() and parts[0].numel() == len(parts[0].unique())
-    return alike or (index and parts[0].ndim == 1)
 
 
 def _taken(t: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fastai.callback.training import GradientClip
 from fastai.optimizer import SGD
-from learners import HEALTHY, _digits, diabetes, digits, loaders_of, small_cnn
+from learners import HEALTHY, digits, small_cnn
 from torch import nn
 from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
@@ -159,16 +159,6 @@ def test_f7_rows_known_in_training_mode_only():
     status, summary = judged(OverfitFewDozen(), digits(model=model, lr=1e-2))
     assert status == "warn"
     assert "in evaluation mode" in summary
-
-
-def test_labels_that_do_not_belong_to_the_inputs():
-    learn = digits(model=net(nn.ReLU(), 256), lr=3e-3)
-    x, y = _digits()
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
-    learn.dls = loaders_of(x, y[order])
-    status, summary = judged(PermutedLabels(), learn)
-    assert status in ("warn", "skip"), summary
-    assert judged(PermutedLabels(), diabetes()).status == "pass"
 
 
 def test_the_ladder_reads_its_configured_rung_off_the_trial_that_all_share():

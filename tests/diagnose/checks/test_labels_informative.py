@@ -1,0 +1,109 @@
+"""Labels that do not belong to their inputs are told from labels that do, however noisy."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from judging import check_of, evidence_of, is_judgement
+from learners import HEALTHY, _digits, digits, loaders_of
+from odd_subjects import contrastive, segmentation, text_classifier_of_fastai
+from torch import nn
+from verdicts import judged, measured
+
+from diagnose.checks import Evidence, EvidenceList
+from diagnose.errors import NotApplicable
+
+CHECK = check_of("labels-informative")
+PERMUTED = check_of("permuted-labels")
+NAMES = [
+    *("learned from the training rows", "chance of the held-out loss", "chance allowed"),
+    *("rows trained on", "rows held out"),
+]
+SEEDS = (0, 1, 2)
+
+
+def relabelled(seed, share):
+    "Digits, of whose labels a share changes places with each other: 0 is healthy, 1 shuffles all."
+    learn = digits(seed, model=nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10)))
+    x, y = _digits()
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(y), generator=generator)[: round(share * len(y))]
+    y = y.clone()
+    y[chosen] = y[chosen[torch.randperm(len(chosen), generator=generator)]]
+    learn.dls = loaders_of(x, y)
+    return learn
+
+
+def found(**values):
+    "Evidence that passes, but for the values given."
+    own = {"learned": 0.9, "chance": 0.005, "allowed": 0.05, "rows": 128, "held": 64, **values}
+    names = dict(zip(("learned", "chance", "allowed", "rows", "held"), NAMES))
+    return EvidenceList([Evidence(name=names[k], value=v) for k, v in own.items()])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shuffled_labels_are_learned_by_heart_only(seed):
+    evidence = measured(CHECK, relabelled(seed, 1.0), seed)
+    status, summary = CHECK.judge(evidence)
+    assert status == "warn", summary
+    assert "by heart" in summary
+    assert f"p = {evidence.get('chance of the held-out loss'):.2g}" in summary
+    assert evidence.get("learned from the training rows") >= 0.1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_permuted_labels_are_no_worse_than_shuffled_ones(seed):
+    evidence = measured(PERMUTED, relabelled(seed, 1.0), seed)
+    status, summary = PERMUTED.judge(evidence)
+    assert status == "warn", summary
+    assert f"p = {evidence.get('chance of the held-out loss', 'true labels'):.2g}" in summary
+
+
+@pytest.mark.parametrize(("check", "share"), [(CHECK, 0.67), (PERMUTED, 0.5)], ids=["informative", "permuted"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_hard_task_that_can_be_learned_passes(check, share, seed):
+    "So many of the labels are wrong, and what is left is enough."
+    status, summary = judged(check, relabelled(seed, share), seed)
+    assert status == "pass", summary
+
+
+@pytest.mark.parametrize("make", [*HEALTHY.values(), segmentation, text_classifier_of_fastai], ids=lambda f: f.__name__)
+def test_healthy_subjects_pass(make):
+    status, summary = judged(CHECK, make(1), 1)
+    assert status == "pass", summary
+    assert "p = 0.005" in summary
+
+
+def test_what_has_no_label_is_not_asked():
+    with pytest.raises(NotApplicable, match="does not read them"):
+        measured(CHECK, contrastive())
+    x, y = _digits()
+    learn = digits()
+    learn.dls = loaders_of(x, torch.arange(len(y)) % 1)
+    with pytest.raises(NotApplicable, match=r"does not read them|the same in every row"):
+        measured(CHECK, learn)
+
+
+def test_few_rows_are_not_asked():
+    learn = digits()
+    x, y = _digits()
+    learn.dls = loaders_of(x[:100], y[:100], bs=16, valid=20)
+    with pytest.raises(NotApplicable, match="fewer than 128 rows"):
+        measured(CHECK, learn)
+
+
+def test_numbers_alone():
+    assert CHECK.judge(found()).status == "pass"
+    assert CHECK.judge(found(chance=0.4, allowed=0.02)).status == "warn"
+    assert CHECK.judge(found(chance=0.03, allowed=0.02)).status == "warn"
+    assert CHECK.judge(found(chance=0.4, allowed=0.02, learned=0.05)).status == "skip"
+    assert CHECK.judge(found(chance=0.5, allowed=0.9)).status == "warn"
+    for name in ("learned", "chance", "allowed"):
+        assert CHECK.judge(found(**{name: math.nan})).status != "pass"
+    assert CHECK.judge(EvidenceList()).status == "skip"
+
+
+@given(evidence_of(NAMES))
+def test_judge_never_raises(evidence):
+    assert is_judgement(CHECK.judge(evidence))
