@@ -124,14 +124,14 @@ class Samples:
         n = like.numel()
         width = next((w for w in WIDTHS if n <= w and w <= self.size), self.size)
         wide = torch.float64 if like.dtype == torch.float64 else torch.float32
-        key = (like.device, width, wide)
+        key = (like.device, width, wide, n >= width)  # full rows apart: they are reduced where they stand
         slot = self.slots.get((name, key))
         if slot is None:
             slot = self.slots[name, key] = Slot(key, self._row(key))
         return slot
 
     def _row(self, key: tuple) -> int:
-        device, width, dtype = key
+        device, width, dtype, _ = key
         bucket = self._buckets.get(key)
         if bucket is None:
             rows = torch.zeros((self.steps, 8, width), dtype=dtype, device=device)
@@ -247,8 +247,8 @@ class Samples:
         """Names of the rows of a bucket."""
         return [name for (name, key), _ in self.slots.items() if key == bucket]
 
-    def reduce(self, function: Callable[[Tensor, Tensor], Tensor]) -> tuple[np.ndarray, list[Hashable], np.ndarray]:
-        """Apply a function of (rows [N, width], counts [N]) to everything taken; it gives [N, ...].
+    def reduce(self, function: Callable[[Tensor, Tensor | None], Tensor]) -> tuple[np.ndarray, list, np.ndarray]:
+        """Apply a function of (rows [N, width], counts [N], None for full rows) to everything taken; it gives [N, ...].
 
         Returns:
             The step of every row, its name, and what the function gave, all moved to the host at once for each bucket;
@@ -259,18 +259,20 @@ class Samples:
         for name, _ in self.slots:
             first.setdefault(name, len(first))
         for key, rows, counts in self.each():
-            taken = counts > 0
-            k, r = np.nonzero(taken)
-            if not len(k):
-                continue
-            if rows.is_contiguous() and taken.all():
-                chosen = rows.view(-1, rows.shape[2])
-            else:
-                chosen = rows[torch.from_numpy(k).to(rows.device), torch.from_numpy(r).to(rows.device)]
-            results.append(function(chosen, torch.from_numpy(counts[k, r])).cpu().numpy())
-            of_row = self.names(key)
-            steps.append(k)
-            names += [of_row[i] for i in r]
+            of_row, full = self.names(key), counts == rows.shape[2]
+            for taken in (full, (counts > 0) & ~full):
+                k, r = np.nonzero(taken)
+                if not len(k):
+                    continue
+                if rows.is_contiguous() and taken.all():
+                    chosen = rows.view(-1, rows.shape[2])
+                else:
+                    chosen = rows[torch.from_numpy(k).to(rows.device), torch.from_numpy(r).to(rows.device)]
+                results.append(
+                    function(chosen, None if taken is full else torch.from_numpy(counts[k, r])).cpu().numpy()
+                )
+                steps.append(k)
+                names += [of_row[i] for i in r]
         if not steps:
             return np.zeros(0, dtype=np.int64), [], np.zeros((0,))
         place = np.concatenate(steps)

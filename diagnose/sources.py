@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, to_host
-from diagnose.sampling import Plan, Samples, Slot, sample
+from diagnose.sampling import SAMPLE, Plan, Samples, Slot, sample
 from diagnose.stats import exact, real, summarise, tensors
 
 OVERWRITTEN_EVERY = 8  # recorded steps: an output that is overwritten in place must be copied in the middle of the pass
@@ -150,7 +150,7 @@ class ActivationSource:
             rows = _whole(moments, self._packed)
             self._packed = []
         else:
-            places, names, packed = self.samples.reduce(lambda m, n: summarise(m, n))
+            places, names, packed = self.samples.reduce(_statistics(False))
             rows = Rows(moments, places, names, _shaped(packed))
         shares = to_host([v for _, _, v in self._saturated])
         saturated = {(k, c): float(v) for (k, c, _), v in zip(self._saturated, shares)}
@@ -171,6 +171,11 @@ class ActivationSource:
         """Forget what was taken."""
         self.samples.clear()
         self._packed, self._saturated = [], []
+
+
+def _statistics(kurtosis: bool) -> Callable[[Tensor, Tensor | None], Tensor]:
+    "Of rows of samples; the extremes of what is but a sample of a larger tensor would mean nothing."
+    return lambda rows, counts: summarise(rows, counts, kurtosis, counts is not None or rows.shape[1] < SAMPLE)
 
 
 def _shaped(packed: np.ndarray) -> np.ndarray:
@@ -385,7 +390,7 @@ class ParameterSource:
 
 
 def _summaries(samples: Samples, kurtosis: bool) -> tuple[np.ndarray, list, np.ndarray]:
-    places, names, packed = samples.reduce(lambda m, n: summarise(m, n, kurtosis))
+    places, names, packed = samples.reduce(_statistics(kurtosis))
     return places, names, _shaped(packed)
 
 

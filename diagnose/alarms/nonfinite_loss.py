@@ -23,6 +23,7 @@ The notes' checklist, item 6; fastai#1551, fastai#3048 ("nan under fp16, no idea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,9 +43,12 @@ class NonfiniteLoss(Alarm):
 
     def after_loss(self, step: int, learn: Any) -> Iterator[Raised]:
         loss = learn.loss
-        if not isinstance(loss, Tensor) or bool(torch.isfinite(loss.detach()).all()):
+        if not isinstance(loss, Tensor):
             return
-        value = float(loss.detach().float().mean())
+        loss = loss.detach().as_subclass(Tensor)  # typed tensors dispatch in Python, at every step
+        if math.isfinite(loss.item()) if loss.ndim == 0 else bool(torch.isfinite(loss).all()):
+            return
+        value = float(loss.float().mean())
         inputs = rows_at_fault(learn.xb)
         if inputs:
             rows = ", ".join(map(str, inputs[:MOST]))

@@ -34,6 +34,7 @@ class WeightStatistics(Gauge):
         keys = list(zip(rows.place.tolist(), rows.names))
         size = np.array([found.sizes[n] for n in rows.names])
         whole = s.count == size
+        largest = np.maximum(np.abs(s.min), np.abs(s.max))
         peak = np.array([found.peaks.get(k, np.nan) for k in keys])
         return {
             "step": rows.step,
@@ -46,7 +47,7 @@ class WeightStatistics(Gauge):
             "error": np.where(whole, 0, s.error).astype(np.float32),
             "l2": s.l2(size).astype(np.float32),
             "kurtosis": s.kurtosis.astype(np.float32),
-            "abs_max": np.where(whole, np.maximum(np.abs(s.min), np.abs(s.max)), peak).astype(np.float32),
+            "abs_max": np.where(whole & ~np.isnan(largest), largest, peak).astype(np.float32),
             "distance": np.array([found.distance.get(k, np.nan) for k in keys], dtype=np.float32),
             "nonfinite": s.nonfinite.astype(np.float32),
             **histogram_columns(s),
