@@ -26,6 +26,7 @@ import math
 import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
+from diagnose.checks._numbers import by_place
 from diagnose.checks._probing import cut
 from diagnose.errors import NotApplicable
 from diagnose.lab import ROWS, Lab
@@ -81,10 +82,10 @@ class EasierVersions(Check):
         )
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        learned = {e.where: e.value for e in evidence.all("learned on held-out rows")}
-        for e in evidence.all("score above the best constant"):
-            if e.where in learned and (e.value > learned[e.where] or math.isnan(learned[e.where])):
-                learned[e.where] = e.value
+        learned = by_place(evidence, "learned on held-out rows")
+        for where, score in by_place(evidence, "score above the best constant").items():
+            if where in learned and (score > learned[where] or math.isnan(learned[where])):
+                learned[where] = score
         if not learned:
             return Judgement("skip", "not measured")
         told = ", ".join(f"{name} {amount(value)}" for name, value in learned.items())

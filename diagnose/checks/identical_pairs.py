@@ -23,6 +23,7 @@ The notes, 9/3 and D4; the defect is F9 of the list of what really went wrong.
 import math
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.checks._numbers import by_place
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.task import Task
@@ -68,8 +69,8 @@ class IdenticalPairs(Check):
         raise NotApplicable("the task has no version in which one image stands in two roles")
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        gaps = {e.where: e.value for e in evidence.all("difference of identical images")}
-        apart = {e.where: e.value for e in evidence.all("difference of different images")}
+        gaps = by_place(evidence, "difference of identical images")
+        apart = by_place(evidence, "difference of different images")
         if not gaps:
             return Judgement("skip", "not measured")
         told = ", ".join(f"{gaps[m]:.1g} in {m} mode" for m in gaps)

@@ -22,6 +22,7 @@ Zaheer et al. 2017, "Deep Sets" (equivariance); F8 and F16 of what really went w
 import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
+from diagnose.checks._numbers import number
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import largest_difference
@@ -55,7 +56,9 @@ class PermutedSources(Check):
         )
 
     def judge(self, evidence: EvidenceList) -> Judgement:
-        gap = evidence.get("difference", default=float("nan"))
-        if gap <= SAME:
+        if evidence.get("difference") is None:
+            return Judgement("skip", "not measured")
+        gap = number(evidence, "difference")
+        if 0 <= gap <= SAME:
             return Judgement("pass", f"outputs follow their sources (difference {gap:.1g})")
         return Judgement("warn", f"outputs do not follow their sources: they differ by {gap:.2g} of the largest output")
