@@ -179,6 +179,195 @@ def view(
     typer.launch(page.as_uri())
 
 
+@app.command(
+    epilog="Examples:  diagnose bench --smoke --jobs 2  ·  diagnose bench --faults lr-too-high,healthy --subjects all"
+    "  ·  diagnose bench --learner train.py:build  ·  Exit codes: 0 done · 1 --min-recall or --max-false was missed · "
+    "2 usage or input error · 130 interrupted (what was done is kept, and goes on next time)."
+)
+def bench(
+    faults: Annotated[
+        str, typer.Option(metavar="all|ID,ID", help="Faults to put in; `healthy` is the subject as it is.")
+    ] = "all",
+    subjects: Annotated[str, typer.Option(metavar="all|NAME,NAME", help="Subjects of the catalogue.")] = "all",
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Folder of subjects, one a file; tests/bench/subjects if there is one.")
+    ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own subject in place of the catalogue: path/file.py:function. Says what is caught on it."
+        ),
+    ] = None,
+    seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds, each a run of its own.")] = "0,1",
+    budget: Annotated[
+        str, typer.Option(help="Time for each examination; twice as much ends it. 60s, 5m, none.")
+    ] = "60s",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    jobs: Annotated[int | None, typer.Option(help="Examinations at a time; all cores if left out.", min=1)] = None,
+    out: Annotated[Path, typer.Option(help="Folder for rows.jsonl and results.json.")] = Path("reports/bench"),
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Keep the rows that are there, or start anew.")
+    ] = True,
+    smoke: Annotated[bool, typer.Option("--smoke", help="A fixed small part, for CI.")] = False,
+    min_recall: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit 1 if a smaller share of faulty pairs is detected.")
+    ] = None,
+    max_false: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit 1 if a larger share of healthy pairs is failed.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the results as a Markdown page too.")] = None,
+    format: Annotated[Format, typer.Option(help="What to print on standard output.")] = Format.table,
+) -> None:
+    """Put every fault into every healthy subject and say what is caught, what is named, and what is failed wrongly."""
+    from diagnose import bench as benches
+
+    known = [benches.HEALTHY, *(e.id for e in _entries(Listing.faults))]
+    if smoke and (learner or faults != "all" or subjects != "all"):
+        raise DiagnoseError("--smoke is a fixed part: leave out --faults, --subjects and --learner")
+    if learner and (catalogue or subjects != "all"):
+        raise DiagnoseError("name the subjects by --learner, or by --catalogue and --subjects")
+    if learner:
+        cases = [benches.own_case(learner)]
+    else:
+        cases = benches.catalogue(catalogue or benches.CATALOGUE)
+        names = benches.chosen(subjects, (c.name for c in cases), "--subjects")
+        cases = [c for c in cases if c.name in names]
+    seconds = _seconds(budget)
+    pairs = benches.pairs_of(cases, benches.chosen(faults, known, "--faults"), _seeds(seeds, smoke), smoke)
+    if not pairs:
+        raise DiagnoseError("no pair is left of these options")
+    writable_folder(out)
+    if page:
+        writable_folder(page.parent)
+    rows = out / "rows.jsonl"
+    if not resume:
+        rows.unlink(missing_ok=True)
+    runner = benches.Bench(rows, seconds, device, jobs or benches.cores())
+    interrupted = _run_bench(runner, pairs)
+    done = runner.done(pairs)
+    summary, about = benches.summarise(done), benches.about(benches.command_line(sys.argv[1:]), runner)
+    (out / "results.json").write_text(benches.to_json(summary, about) + "\n", encoding="utf-8")
+    if page and not interrupted:
+        page.write_text(benches.page(summary, about), encoding="utf-8")
+    if format is Format.json:
+        print(benches.to_json(summary, about))
+    else:
+        _print_bench(benches.tables(summary, whole=bool(learner)), len(done), len(pairs), out, learner, done)
+    if interrupted:
+        print(f"diagnose: interrupted after {len(done)} of {len(pairs)}; the same command goes on", file=sys.stderr)
+        raise typer.Exit(130)
+    numbers = summary["parts"]["all"]
+    recall, false = numbers["faulty pairs detected"], numbers["healthy failed"]
+    missed = [
+        *(
+            [f"detected {recall}, wanted {min_recall:.1%}"]
+            if min_recall is not None and not recall.share >= min_recall
+            else []
+        ),
+        *(
+            [f"failed wrongly {false}, allowed {max_false:.1%}"]
+            if max_false is not None and not false.share <= max_false
+            else []
+        ),
+    ]
+    for line in missed:
+        print(f"diagnose: {line}", file=sys.stderr)
+    raise typer.Exit(int(bool(missed)))
+
+
+def _seeds(text: str, smoke: bool) -> list[int]:
+    try:
+        seeds = [int(s) for s in text.split(",") if s.strip()]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0:
+        raise DiagnoseError(f"--seeds {text}: write whole numbers from 0 on, as 0,1,2")
+    return seeds[:1] if smoke else list(dict.fromkeys(seeds))
+
+
+def _run_bench(runner, pairs) -> bool:
+    """Run with a bar on standard error; True if interrupted."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from diagnose.bench import Told
+
+    console = Console(stderr=True)
+    left = TimeRemainingColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left)
+    before = len(runner.done(pairs))
+
+    class Display(Told):
+        ended_at = time.monotonic()
+
+        def began(self, pair):
+            bar.update(task, description=pair.name[-48:])
+
+        def ended(self, row):
+            bar.advance(task)
+            done = int(bar.tasks[0].completed)
+            if not console.is_terminal and (done == len(pairs) or time.monotonic() - self.ended_at > 30):
+                self.ended_at = time.monotonic()
+                console.print(f"{done} of {len(pairs)} done")
+
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
+        task = bar.add_task("starting", total=len(pairs), completed=before)
+        try:
+            runner.run(pairs, Display())
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _print_bench(tables, done: int, wanted: int, out: Path, learner: str | None, rows) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if learner:
+        _print_own(console, learner, rows)
+    for table in tables:
+        shown = Table(
+            title=Text(table.title, style="bold"), title_justify="left", caption_justify="left", pad_edge=False
+        )
+        if table.note:
+            shown.caption = Text(table.note)
+        for i, column in enumerate(table.columns):
+            shown.add_column(Text(column), overflow="fold", ratio=None if i < len(table.columns) - 1 else 1)
+        for row in table.rows:
+            shown.add_row(*map(Text, row))
+        console.print(shown)
+        console.print()
+    console.print(Text(f"{done} of {wanted} pairs; {out / 'results.json'}"))
+
+
+def _print_own(console, learner: str, rows) -> None:
+    """What a user wants to know first of their own subject."""
+    from rich.text import Text
+
+    sick = [r for r in rows if r.healthy and r.false_fail]
+    faulty = [r for r in rows if r.counts and not r.healthy]
+    caught = {r.fault for r in faulty} - {r.fault for r in faulty if not r.detected}
+    if sick:
+        reason = sick[0].summary or sick[0].reason
+        console.print(Text(f"{learner} fails as it is, so that what follows says little: {reason}", style="bold red"))
+    tried = len({r.fault for r in faulty})
+    console.print(
+        Text(f"On {learner} the gate would catch {len(caught)} of the {tried} faults that apply to it.", style="bold")
+    )
+    if missing := sorted({r.fault for r in faulty} - caught):
+        console.print(Text(f"It would miss, under one seed at least: {', '.join(missing)}"))
+    console.print()
+
+
 # ---- runs on disk ------------------------------------------------------------------------------------------------
 
 

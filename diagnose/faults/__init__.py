@@ -8,6 +8,7 @@ from fastai.learner import Learner
 from torch import nn
 
 from diagnose.errors import NotApplicable
+from diagnose.registry import held_out
 
 
 class Fault:
@@ -15,11 +16,18 @@ class Fault:
 
     Attributes:
         cause: id of the cause that the diagnosis must name.
+        also: ids of causes that describe the very same defect; the bench counts them in a column of their own.
     """
 
     id: ClassVar[str]
     doc: ClassVar[str]
     cause: ClassVar[str]
+    also: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def held_out(self) -> bool:
+        """Whether no threshold may be set by it: see `registry.held_out`."""
+        return held_out(self.id)
 
     def inject(self, learn: Learner) -> None:
         """Change `learn` in place.

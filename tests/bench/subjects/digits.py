@@ -1,0 +1,12 @@
+"""Handwritten digits in ten classes, a small conv net with batch norm."""
+
+import _support  # noqa: F401
+from learners import digits
+
+odd = ""
+held_out = False
+smoke = ("healthy", "lr-too-high", "weights-frozen", "one-label")
+
+
+def build(seed=0):
+    return digits(seed)
