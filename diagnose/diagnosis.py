@@ -78,6 +78,45 @@ class CauseResult(Model):
     proof: Proof | None = None
 
 
+QUESTIONS = {
+    1: "Is it the loss function?",
+    2: "Is it the network?",
+    3: "Is it the network's last activation?",
+    4: "Is it the data set: do the labels fit the loss?",
+    5: "Is the task too complex?",
+    6: "Is the learning rate far too high or too low?",
+    7: "Do gradients explode or vanish?",
+    8: "Do activations mix across the batch or other dimensions?",
+    9: "Do several calls of the encoder spoil the computation graph?",
+    10: "Is it the scale of the inputs?",
+    11: "Are the items drawn from an unfit distribution?",
+    12: "Is it the loader?",
+    13: "Are the classes imbalanced?",
+    14: "Does training on a tiny subset cause it?",
+    15: "Does a small batch cause it?",
+    16: "Is the network too small?",
+    17: "Is it stuck on a plateau, or in a local minimum?",
+    18: "Is an activation function broken or unfit?",
+}
+"""The checklist of the notes that this tool grew from: what a person asks whose net does not learn."""
+
+
+class Answer(Model):
+    """Whether it could be one cause.
+
+    Attributes:
+        id: of the cause. questions: numbers of `QUESTIONS` that it answers.
+        answer: "yes" if proven, "no" if nothing measured points there, if the change that would cure it made no
+            difference, or if it only looks like it; "suspected"; "not tested" if none of what it reads was measured.
+        reason: the number behind it, or what was read.
+    """
+
+    id: str
+    answer: Literal["yes", "suspected", "no", "not tested"]
+    reason: str
+    questions: list[int] = []
+
+
 class Unchecked(Model):
     """A check or a cause that was not examined, and the reason."""
 
@@ -129,6 +168,7 @@ class Diagnosis(Model):
         environment: device, memory, versions, git commit and the like, as text.
         partial: the examination was interrupted; what is here is what had been done.
         seconds: wall time from the built subject to the verdict. budget: the seconds allowed, None for no bound.
+        checklist: every cause there is, with its answer.
         gauges: path of recorded data inside the run folder, if any.
     """
 
@@ -143,6 +183,7 @@ class Diagnosis(Model):
     seconds: Number
     budget: Number | None = None
     causes: list[CauseResult] = []
+    checklist: list[Answer] = []
     checks: list[CheckResult] = []
     unchecked: list[Unchecked] = []
     samples: list[Sample] = []

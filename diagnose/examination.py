@@ -18,7 +18,7 @@ from importlib.metadata import version
 from diagnose import registry
 from diagnose.causes import Cause, Findings, Settled, Suspicion
 from diagnose.checks import Check
-from diagnose.diagnosis import CauseResult, CheckResult, Diagnosis, Tool, Unchecked, Verdict
+from diagnose.diagnosis import Answer, CauseResult, CheckResult, Diagnosis, Tool, Unchecked, Verdict
 from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
 from diagnose.isolate import left_out_callbacks, seed_everything, untouched
 from diagnose.lab import Lab
@@ -274,6 +274,35 @@ class _Examination:
             )
         return in_order(results, self.causes)
 
+    def _checklist(self, results: list[CauseResult]) -> list[Answer]:
+        "Could it be this? Every cause, with the reason for the answer."
+        by_id = {r.id: r for r in results}
+        return [
+            Answer(id=c.id, questions=list(c.questions), **self._answer(c, by_id.get(c.id)))
+            for c in self.causes.values()
+        ]
+
+    def _answer(self, cause: Cause, result: CauseResult | None) -> dict[str, str]:
+        if result and result.proven:
+            with_it = f"; {result.proof.change}: {result.proof.after.summary}" if result.proof else ""
+            return {"answer": "yes", "reason": f"{result.summary}{with_it}"}
+        if result and result.refuted:
+            tried = f"{result.proof.change} made no difference: {result.proof.after.summary}"
+            return {"answer": "no", "reason": f"{result.summary}; but {tried}"}
+        if result:
+            return {"answer": "suspected", "reason": result.summary}
+        if cause.id in self.skip:
+            return {"answer": "not tested", "reason": "left out by --skip"}
+        asked = _Asked(self.state.findings)
+        if suspicion := cause.suspect(asked):
+            learned = self._value(BASELINE, "learned", math.nan)
+            fine = f"is fine, since the batch is learned with it ({learned:.0%})"
+            return {"answer": "no", "reason": f"looks like it: {suspicion.reason}; {fine}"}
+        read = [c for c in asked.checks if c in self.state.findings]
+        if read or not asked.checks:
+            return {"answer": "no", "reason": f"nothing measured points there (read: {', '.join(read)})"}
+        return {"answer": "not tested", "reason": f"not measured: {', '.join(asked.checks)}"}
+
     # ---- the diagnosis ---------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
@@ -301,6 +330,7 @@ class _Examination:
             seconds=time.monotonic() - self.start,
             budget=self.budget,
             causes=causes,
+            checklist=self._checklist(causes),
             checks=self.state.checks,
             unchecked=self.state.unchecked,
             samples=self.state.samples,
@@ -337,6 +367,26 @@ class _Examination:
         if baseline is None:
             return "warn", "Nothing wrong was found, but whether one batch can be learned was not checked."
         return "pass", f"It can learn: {baseline.summary}."
+
+
+class _Asked(Findings):
+    "Findings that remember which checks were asked for."
+
+    def __init__(self, findings: Findings):
+        super().__init__(findings)
+        self.checks: dict[str, None] = {}
+
+    def __contains__(self, check: object) -> bool:
+        self.checks[str(check)] = None
+        return super().__contains__(check)
+
+    def __getitem__(self, check: str):
+        self.checks[check] = None
+        return super().__getitem__(check)
+
+    def get(self, check: str, default=None):
+        self.checks[check] = None
+        return super().get(check, default)
 
 
 def _sentence(text: str) -> str:

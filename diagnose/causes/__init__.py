@@ -62,6 +62,7 @@ class Cause:
         settled_by: "inspection" before any training, "trial" by a paired trial.
         explains: ids of causes whose cure also cures this one; where both are proven this one stands first.
         when_learned: whether to settle it although the batch is learned.
+        questions: numbers of the notes' checklist (`diagnosis.QUESTIONS`) that it answers.
     """
 
     id: ClassVar[str]
@@ -70,6 +71,7 @@ class Cause:
     settled_by: ClassVar[Literal["inspection", "trial"]] = "trial"
     explains: ClassVar[tuple[str, ...]] = ()
     when_learned: ClassVar[bool] = False
+    questions: ClassVar[tuple[int, ...]] = ()
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         """Read evidence; None if nothing points here. Pure."""

@@ -41,6 +41,7 @@ def render(diagnosis: Diagnosis) -> str:
         suspected=[c for c in diagnosis.causes if not c.proven and not c.refuted],
         refuted=[c for c in diagnosis.causes if not c.proven and c.refuted],
         checks=words.by_severity(diagnosis.checks),
+        questions=words.questions(diagnosis),
         slowest=max([c.seconds for c in diagnosis.checks if math.isfinite(c.seconds)], default=0.0),
         pictures=_embedded(diagnosis.files),
     )
@@ -181,6 +182,8 @@ def _template() -> Template:
     env.filters |= {"number": words.number, "learned": words.learned, "value": words.value, "duration": words.seconds}
     env.globals |= {
         "shown": shown, "ladder": ladder, "spark": spark, "listed": listed, "bar": charts.bar, "tally": words.tally,
+        "checklist": words.checklist,
+        "answers": {"yes": "fail", "suspected": "warn", "no": "pass", "not tested": "skip"},
         "verdicts": words.VERDICTS, "max_rows": ROWS, "short": SHORT,
     }  # fmt: skip
     return env.get_template("report.html.j2")

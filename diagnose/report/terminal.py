@@ -81,6 +81,7 @@ class _Terminal:
             self.cause(cause)
         self.others([c for c in d.causes if not c.proven])
         self.checks(d)
+        self.checklist(d)
         self.unchecked(d)
         self.footer(d, run_dir)
 
@@ -173,6 +174,17 @@ class _Terminal:
             sign = self.text(f"{self.signs['pass']} pass", f"bold {COLOURS['pass']}")
             table.add_row(sign, self.text(f"{len(brief)} more"), self.text(", ".join(brief)), self.text(""))
         self.show(table)
+
+    def checklist(self, d: Diagnosis) -> None:
+        if not d.checklist:
+            return
+        self.heading("But could it be …?", self.text(f"{len(d.checklist)} causes: {words.checklist(d)}"))
+        doubtful = [a for a in d.checklist if a.answer == "no" and a.reason.startswith("looks like it")]
+        table = self.table(NAMES, None)
+        for answer in doubtful:
+            table.add_row(self.text(answer.id), self.text(answer.reason, "dim"))
+        if doubtful:
+            self.show(table)
 
     def brief(self, d: Diagnosis) -> list[str]:
         """Ids of passing checks that are named in one row; those that took the longest have rows of their own.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from typing import NamedTuple
 
-from diagnose.diagnosis import CheckResult, Diagnosis
+from diagnose.diagnosis import QUESTIONS, Answer, CheckResult, Diagnosis
 from diagnose.evidence import Value
 
 VERDICTS = {
@@ -82,6 +83,34 @@ def tally(diagnosis: Diagnosis) -> str:
     """How many checks ended how, e.g. "1 fail, 8 pass"."""
     counts = {s: sum(c.status == s for c in diagnosis.checks) for s in SEVERITY}
     return ", ".join(f"{n} {s}" for s, n in counts.items() if n) or "none"
+
+
+class Question(NamedTuple):
+    """One line of the checklist: what is asked, the answer over all its causes, and those causes."""
+
+    asked: str
+    answer: str
+    causes: list[Answer]
+
+
+CERTAINTY = ("yes", "suspected", "no", "not tested")
+
+
+def questions(diagnosis: Diagnosis) -> list[Question]:
+    """The notes' checklist line by line, then whatever it does not ask; the most certain causes of a line first."""
+    found = []
+    for number, asked in [*QUESTIONS.items(), (None, "Is it anything else?")]:
+        mine = [a for a in diagnosis.checklist if (number in a.questions if number else not a.questions)]
+        if mine:
+            mine.sort(key=lambda a: (CERTAINTY.index(a.answer), a.id))
+            found.append(Question(f"{number}. {asked}" if number else asked, mine[0].answer, mine))
+    return found
+
+
+def checklist(diagnosis: Diagnosis) -> str:
+    """How many causes were answered how, e.g. "1 yes, 50 no, 6 not tested"."""
+    counts = {c: sum(a.answer == c for a in diagnosis.checklist) for c in CERTAINTY}
+    return ", ".join(f"{n} {c}" for c, n in counts.items() if n)
 
 
 def _directs(c: str) -> bool:

@@ -250,3 +250,33 @@ def test_f22_the_ladder_says_where_the_rate_stands(rate):
     )
     assert diagnosis.check("learning-rate-ladder").status == "fail"
     assert diagnosis.cause.id == ("lr-too-high" if rate > 1 else "lr-too-low")
+
+
+def test_every_cause_is_answered_and_what_was_not_measured_is_not_tested():
+    found = examine(from_learner(digits()), budget=None, only=["optimizer-holds-parameters", "first-loss"])
+    answers = {a.id: a for a in found.checklist}
+    assert set(answers) == set(CAUSES)
+    assert answers["params-missing-from-optimizer"].answer == "no"
+    assert "optimizer-holds-parameters" in answers["params-missing-from-optimizer"].reason
+    assert answers["lr-too-high"].answer == "not tested"
+    assert "learning-rate-ladder" in answers["lr-too-high"].reason or "overfit" in answers["lr-too-high"].reason
+
+
+def test_a_proven_cause_is_answered_with_its_proof():
+    learn = digits()
+    FAULTS["head-replaced"].inject(learn)
+    found = examine(from_learner(learn), budget=None, only=["optimizer-holds-parameters", "overfit-one-batch"])
+    answer = next(a for a in found.checklist if a.id == "params-missing-from-optimizer")
+    assert answer.answer == "yes"
+    assert found.cause.proof.after.summary in answer.reason
+
+
+def test_what_looks_odd_and_is_learned_is_said_to_be_fine():
+    learn = digits()
+    learn.model[0].requires_grad_(False)  # declared by nobody
+    found = examine(from_learner(learn), budget=None, only=["optimizer-holds-parameters", "overfit-one-batch"])
+    answer = next(a for a in found.checklist if a.id == "params-frozen")
+    assert found.verdict != "fail"
+    assert answer.answer == "no"
+    assert answer.reason.startswith("looks like it: ")
+    assert "is fine, since the batch is learned" in answer.reason

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from diagnose.diagnosis import (
+    Answer,
     CauseResult,
     CheckResult,
     Diagnosis,
@@ -278,6 +279,18 @@ def failing() -> Diagnosis:
         summary="It does not learn as it is: the learning rate 30 is too high, proven by learning at 0.003.",
         subject=subject(settings={"n": 3, "lr": 30}, optimizer="Adam, 2 groups, lr 30"),
         causes=[lr_too_high(), suspected, refuted],
+        checklist=[
+            Answer(
+                id="lr-too-high",
+                answer="yes",
+                reason="the loss diverges; learning rate 0.003: 0.98 learned",
+                questions=[6],
+            ),
+            Answer(id="lr-too-low", answer="no", reason="nothing measured points there", questions=[6]),
+            Answer(id="loss-double-activation", answer="no", reason="the change made no difference", questions=[1, 3]),
+            Answer(id="batch-too-small", answer="not tested", reason="not measured: larger-batch", questions=[15]),
+            Answer(id="train-valid-leak", answer="no", reason="looks like it: 3 alike; is fine", questions=[]),
+        ],
         checks=[ran[0], broken, ladder_check(30.0, "fail"), ran[3], ran[4]],
         unchecked=[
             Unchecked(id="identical-pairs", reason="the task declares no identical pairs"),
