@@ -85,12 +85,16 @@ def compared(change: str, before: Trial, low: float, after: Trial, high: float, 
     return Settled(proven, most - least < NO_DIFFERENCE and most >= KNOWN, proof)
 
 
-def side_of(trial: Trial, known: float, what: str) -> Side:
-    """One half of a proof on held-out rows."""
+def side_of(trial: Trial, known: float, what: str, share: str = "known") -> Side:
+    """One half of a proof on held-out rows.
+
+    Args:
+        share: what `known` is a share of: "known" for the scale of the loss, "right" for answers.
+    """
     return Side(
-        summary=f"{amount(known)} of {what} known after {len(trial.loss)} steps",
+        summary=f"{amount(known)} of {what} {share} after {len(trial.loss)} steps",
         loss=trial.loss,
-        numbers={f"learned on {what}": known},
+        numbers={f"{'learned' if share == 'known' else share} on {what}": known},
     )
 
 
