@@ -270,17 +270,33 @@ def chosen(wanted: str, known: Iterable[str], option: str) -> list[str]:
     return ids
 
 
-def pairs_of(cases: Iterable[Case], faults: Iterable[str], seeds: Iterable[int], smoke: bool = False) -> list[Pair]:
+def pairs_of(
+    cases: Iterable[Case],
+    faults: Iterable[str],
+    seeds: Iterable[int],
+    smoke: bool = False,
+    into_odd: bool = False,
+    sample: int | None = None,
+) -> list[Pair]:
     """Every pair, in an order that mixes faults and subjects, the same on every machine: what is done by any moment is
-    a fair sample, and the time that is left can be told."""
+    a fair sample, and the time that is left can be told.
+
+    Args:
+        smoke: only what the subjects name as the smoke part.
+        into_odd: put faults into the odd-but-right subjects too, which else stay as they are.
+        sample: at most so many pairs with a fault, the first of that order; healthy ones all stay.
+    """
     pairs = [
         Pair(fault, case, seed)
         for case in cases
         for fault in faults
         for seed in seeds
-        if not smoke or fault in case.smoke
+        if (fault in case.smoke if smoke else fault == HEALTHY or into_odd or not case.odd)
     ]
-    return sorted(pairs, key=lambda p: hashlib.sha256(p.name.encode()).digest())
+    pairs.sort(key=lambda p: hashlib.sha256(p.name.encode()).digest())
+    faulty = [p for p in pairs if p.fault != HEALTHY]
+    left_out = set() if sample is None else set(faulty[sample:])
+    return [p for p in pairs if p not in left_out]
 
 
 def package_digest() -> str:

@@ -188,7 +188,12 @@ def bench(
     faults: Annotated[
         str, typer.Option(metavar="all|ID,ID", help="Faults to put in; `healthy` is the subject as it is.")
     ] = "all",
-    subjects: Annotated[str, typer.Option(metavar="all|NAME,NAME", help="Subjects of the catalogue.")] = "all",
+    subjects: Annotated[
+        str,
+        typer.Option(
+            metavar="all|NAME,NAME", help="Subjects of the catalogue; odd-but-right ones get faults only when named."
+        ),
+    ] = "all",
     catalogue: Annotated[
         Path | None, typer.Option(help="Folder of subjects, one a file; tests/bench/subjects if there is one.")
     ] = None,
@@ -208,6 +213,9 @@ def bench(
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Keep the rows that are there, or start anew.")
     ] = True,
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="At most so many pairs with a fault, a fixed fair sample of all.")
+    ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="A fixed small part, for CI.")] = False,
     min_recall: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit 1 if a smaller share of faulty pairs is detected.")
@@ -222,8 +230,8 @@ def bench(
     from diagnose import bench as benches
 
     known = [benches.HEALTHY, *(e.id for e in _entries(Listing.faults))]
-    if smoke and (learner or faults != "all" or subjects != "all"):
-        raise DiagnoseError("--smoke is a fixed part: leave out --faults, --subjects and --learner")
+    if smoke and (learner or faults != "all" or subjects != "all" or sample is not None):
+        raise DiagnoseError("--smoke is a fixed part: leave out --faults, --subjects, --learner and --sample")
     if learner and (catalogue or subjects != "all"):
         raise DiagnoseError("name the subjects by --learner, or by --catalogue and --subjects")
     if learner:
@@ -233,7 +241,9 @@ def bench(
         names = benches.chosen(subjects, (c.name for c in cases), "--subjects")
         cases = [c for c in cases if c.name in names]
     seconds = _seconds(budget)
-    pairs = benches.pairs_of(cases, benches.chosen(faults, known, "--faults"), _seeds(seeds, smoke), smoke)
+    wanted = benches.chosen(faults, known, "--faults")
+    into_odd = subjects.strip() != "all"
+    pairs = benches.pairs_of(cases, wanted, _seeds(seeds, smoke), smoke, into_odd, sample)
     if not pairs:
         raise DiagnoseError("no pair is left of these options")
     writable_folder(out)
