@@ -80,6 +80,8 @@ def best_shift(lab: Lab) -> Tensor:
     out = lab.output
     if not isinstance(out, Tensor) or not out.is_floating_point() or out.ndim < 1:
         raise NotApplicable("the model's output is not one tensor of numbers")
+    if lab.scale.confined:
+        raise NotApplicable(f"the outputs are a {lab.scale.confined}: a constant leads out of its range")
     copy, shift = lab.twin(), torch.zeros_like(out[:1]).requires_grad_(True)
     optimizer = torch.optim.LBFGS([shift], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -89,9 +91,12 @@ def best_shift(lab: Lab) -> Tensor:
         loss.backward()
         return loss
 
-    with torch.enable_grad():
-        for _ in range(3):
-            optimizer.step(closure)
+    try:
+        with torch.enable_grad():
+            for _ in range(3):
+                optimizer.step(closure)
+    except RuntimeError as e:  # a loss that refuses some numbers, or an overflow
+        raise NotApplicable(f"the best constant cannot be found: {e}") from e
     if not bool(torch.isfinite(shift).all()) or not bool(shift.any()):
         raise NotApplicable("no constant lowers the loss")
     return shift.detach()
