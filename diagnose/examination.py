@@ -12,11 +12,13 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from diagnose import registry
+from diagnose import combining, registry
 from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.changes import learning_rate, rate_text
 from diagnose.checks import Check
 from diagnose.diagnosis import Answer, CauseResult, CheckResult, Diagnosis, Tool, Unchecked, Verdict
 from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
@@ -45,6 +47,7 @@ class _State:
     unchecked: list[Unchecked] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
     settled: dict[str, Settled | None] = field(default_factory=dict)
+    suspicions: dict[str, Suspicion] = field(default_factory=dict)  # that only a set of changes brought up
     left_out_for_time: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     samples: list = field(default_factory=list)
@@ -153,6 +156,8 @@ class _Examination:
         if any(c.status == "fail" for c in self.state.checks) and not self._proven():
             self._run_checks(extra)
             self._settle("trial")
+            if not self._proven():
+                self._settle_together()
         else:
             self._leave_out_all(extra, "an extra check: --all or --only runs it")
 
@@ -239,6 +244,42 @@ class _Examination:
             self._out_of_time(cause.id)
         return None
 
+    def _settle_together(self) -> None:
+        "No single change restores learning: look for two or three that do, each of them needed."
+        level = self._value(BASELINE, "learned", math.nan)
+        if not math.isfinite(level) or self._learned():
+            return
+        self.progress.doing("do two faults stand together? their cures, on a copy")
+        try:
+            for part, settled in combining.search(self.lab, self._parts(), max(level, 0.0)):
+                self.state.suspicions[part.cause.id] = part.suspicion
+                self.state.settled[part.cause.id] = settled
+        except BudgetSpent:
+            self._out_of_time("two causes at once")
+
+    def _parts(self) -> list[combining.Part]:
+        "Suspected causes that a change would cure, and the rungs around the configured rate."
+        parts = []
+        for cause in self.causes.values():
+            if cause.kind != "cause" or cause.settled_by != "trial" or cause.id in self.skip:
+                continue
+            if suspicion := cause.suspect(self.state.findings):
+                settled = self.state.settled.get(cause.id)
+                alone = settled.proof.after.learned if settled and settled.proof.kind == "trial" else None
+                alone = max(alone, 0.0) if alone is not None and math.isfinite(alone) else 0.0
+                with suppress(NotApplicable, NotImplementedError):
+                    parts.append(combining.Part(cause, suspicion, cause.cure(self.lab, suspicion), alone))
+        rate = rate_text(self.subject.learner.lr)
+        for id, factors in (("lr-too-high", (0.1, 1e-2, 1e-4)), ("lr-too-low", (10.0, 1e2, 1e4, 1e6))):
+            if id in self.skip or id not in self.causes or any(p.cause.id == id for p in parts):
+                continue
+            for factor in factors:
+                change = learning_rate(self.subject.learner, factor)
+                reason = f"at {rate} the other change does not restore learning, at {factor:g} times that it does"
+                suspicion = Suspicion(0.3, reason, [f"lr={rate}"], {"factor": factor})
+                parts.append(combining.Part(self.causes[id], suspicion, change))
+        return parts
+
     def _proven(self) -> bool:
         return any(s and s.proven for s in self.state.settled.values())
 
@@ -254,7 +295,7 @@ class _Examination:
         for cause in self.causes.values():
             if cause.id in self.skip:
                 continue
-            suspicion = cause.suspect(self.state.findings)
+            suspicion = self.state.suspicions.get(cause.id) or cause.suspect(self.state.findings)
             if suspicion is None:
                 continue
             settled = self.state.settled.get(cause.id)
