@@ -506,7 +506,9 @@ class _Worker:
             with contextlib.suppress(ValueError):
                 how = signal.Signals(-code).name
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.is_file() else []
-        return f"{how} while {self.doing}" + (f": {lines[-1][:200]}" if lines else "")
+        frames = [line.strip() for line in lines if line.startswith("  File ")]  # faulthandler's: the innermost first
+        last = (frames[:1] or lines[-1:] or [""])[0][:200]
+        return f"{how} while {self.doing}" + (f": {last}" if last else "")
 
     def end(self) -> None:
         "End the process and what it started."
@@ -603,7 +605,7 @@ def _examined(pipe: Any, pair: Pair, budget: float | None, device: str) -> dict[
 
 def _built(case: Case, seed: int, device: str) -> Any:
     from diagnose.isolate import seed_everything
-    from diagnose.subject import Subject, from_learner, from_spec
+    from diagnose.subject import Subject, from_spec
 
     if not case.seeded:
         return from_spec(case.spec, seed, device)
@@ -617,7 +619,7 @@ def _built(case: Case, seed: int, device: str) -> Any:
     spec.loader.exec_module(module)
     seed_everything(seed)
     made = module.build(seed)
-    return made if isinstance(made, Subject) else from_learner(made, case.name)
+    return made if isinstance(made, Subject) else Subject(case.name, case.spec, made)
 
 
 def _one_line(error: BaseException) -> str:
