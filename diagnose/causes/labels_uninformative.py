@@ -1,0 +1,125 @@
+"""Targets carry no information about their inputs: shuffled, collated out of step, or random.
+
+## What it is
+Inputs that were shuffled, sorted or filtered without their labels, an index that is off by one, labels joined by
+position in place of name.
+
+## Why it stops learning
+Labels are learned by heart, one at a time. Training looks well, one batch is memorised, and nothing holds for any row
+that was not trained on.
+
+## How it is found
+On rows held out, the loss with their own targets is no lower than with the same targets in random order, after a
+training that learned its rows.
+
+## How it is proven
+A control with all training items (2000 at most): a copy trained on true labels against one trained on the same labels,
+permuted once. True labels must be learned no faster (by at most 0.2 of the scale; on digits by 0.8), and on up to 400
+rows held out be no better than random orders (p above 0.02; on digits 0.005, the least there is). Where there are more
+items nothing is proven: they may teach what 2000 do not.
+
+## How to fix
+    learn.dls.show_batch()                       # look at rows with their labels
+    order = torch.randperm(len(x)); x, y = x[order], y[order]     # one order for both
+
+## What it looks like but is not
+A task that is learned only from many rows: true labels are then learned faster than permuted ones. Half of the labels
+at random still leave p below 0.01 on digits.
+
+## Source
+Zhang et al. 2017, "Understanding deep learning requires rethinking generalization"; Arpit et al. 2017, "A closer look
+at memorization in deep networks" (true labels are learned faster); the notes, D1.
+"""
+
+import torch
+
+from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.causes._held_out import batches_at, order, parts, side_of, split_named
+from diagnose.causes._reading import number
+from diagnose.checks._probing import chance_of_targets
+from diagnose.checks.labels_informative import BY_HEART, LIKELY
+from diagnose.data import batch_size_of, indices_of
+from diagnose.diagnosis import Fix, Proof
+from diagnose.errors import NotApplicable, SubjectError
+from diagnose.lab import Lab
+from diagnose.stats import replaced
+from diagnose.trial import Trial
+
+CHECK = "labels-informative"
+ITEMS, HELD_OUT, ROWS = 2000, 400, 64
+PASSES, STEPS = 24, 500  # at most
+FASTER, CHANCE = 0.2, 0.02
+
+
+class LabelsUninformative(Cause):
+    """Suspected when what is learned by heart holds for no other row."""
+
+    settled_by = "inspection"
+    when_learned = True
+
+    def suspect(self, findings: Findings) -> Suspicion | None:
+        chance, learned, allowed, rows = (
+            number(findings, CHECK, n)
+            for n in (
+                "chance of the held-out loss",
+                "learned from the training rows",
+                "chance allowed",
+                "rows trained on",
+            )
+        )
+        if not min(allowed, LIKELY) < chance <= 1 or not learned >= BY_HEART:
+            return None
+        reason = (
+            f"{min(learned, 1):.0%} of {rows:.0f} rows is learned, and on others the loss is as low with labels in "
+            f"random order (p = {chance:.2g})"
+        )
+        return Suspicion(0.6, reason, ["targets"])
+
+    def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
+        split = split_named(lab, "training")
+        indices = indices_of(split)
+        if lab.task is not None or indices is None or not 128 <= len(indices) <= ITEMS:
+            raise NotApplicable(f"the control takes all of 128 to {ITEMS} training items, and no registered task")
+        mine = [indices[k] for k in order(len(indices), lab.seed)]
+        cut, rows = min(len(mine) // 4, HELD_OUT), min(batch_size_of(split) or ROWS, ROWS)
+        held, true = (batches_at(lab, split, some, rows) for some in (mine[:cut], mine[cut:]))
+        steps = min(PASSES * len(true), STEPS)
+        trials = []
+        for batches in (true, self._permuted(lab, true)):
+            try:
+                trials.append(lab.trial(batches=batches, steps=steps, stop_at=float("inf")))
+            except SubjectError as e:
+                raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
+        chances = [chance_of_targets(t.learner, held, lab.seed) for t in trials]
+        learned = [_over_a_pass(t, len(true)) for t in trials]
+        sides = [side_of(t, of, "training rows") for t, of in zip(trials, learned)]
+        for side, p in zip(sides, chances):
+            side.numbers["chance of the held-out loss"] = p
+        proof = Proof(change="the same labels, permuted once", kind="inspection", before=sides[0], after=sides[1])
+        alike = learned[0] - learned[1] <= FASTER and chances[0] > CHANCE
+        return Settled(alike and learned[0] >= BY_HEART, chances[0] <= CHANCE, proof)
+
+    def _permuted(self, lab: Lab, batches: list) -> list:
+        "The same batches, their targets in one random order over all rows."
+        split = [parts(lab, b) for b in batches]
+        rows = len(split[0][1][0])
+        together = [torch.cat(ts) for ts in zip(*(ys for _, ys in split), strict=True)]
+        moved = torch.tensor(order(len(together[0]), lab.seed + 1))
+        together = [t[moved.to(t.device)] for t in together]
+        return [
+            replaced(b, [*xs, *(t[k * rows : (k + 1) * rows] for t in together)])
+            for k, (b, (xs, _)) in enumerate(zip(batches, split))
+        ]
+
+    def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        return Fix(
+            text="Look at rows with their labels. Look for a shuffle, a sort or a filter that moves inputs and not "
+            "labels, for an index that is off by one, and for labels joined by position in place of name.",
+            code="learn.dls.show_batch()\nfor i in range(5):\n    print(learn.dls.train_ds[i])",
+        )
+
+
+def _over_a_pass(trial: Trial, batches: int) -> float:
+    "Learned over the last pass: single batches differ."
+    last = trial.loss[-batches:]
+    return trial.scale.learned(sum(last) / len(last)) if last else float("nan")

@@ -1,0 +1,61 @@
+"""Labels in another order than their inputs: named, and proven by a control; noisy and hard labels are left alone."""
+
+import pytest
+import torch
+from learners import diabetes, digits
+from naming import cause_of, examined, fault_of, findings_of, settled, stands_any_evidence
+from odd_subjects import several_images, tabular, text
+
+from diagnose.causes import Suspicion
+from diagnose.errors import NotApplicable
+from diagnose.faults._items import alter, indexed
+from diagnose.isolate import untouched
+from diagnose.lab import Lab
+from diagnose.subject import from_learner, from_task
+
+ID, CHECK = "labels-uninformative", "labels-informative"
+
+
+def control(learn, seed=0):
+    with untouched(learn):
+        return cause_of(ID).settle(Lab(from_learner(learn), seed), Suspicion(1.0, "asked by a test"))
+
+
+@pytest.mark.parametrize(("build", "seed"), [(digits, 1), (digits, 2), (diabetes, 0), (tabular, 1), (tabular, 2)])
+def test_labels_in_another_order_are_named(build, seed):
+    learn = build(seed)
+    fault_of("labels-shuffled").inject(learn)
+    diagnosis = examined(learn, seed, only=[CHECK, "label-histogram"])
+    assert diagnosis.causes[0].id == ID
+    proof = settled(ID, learn, diagnosis, seed)
+    assert proof.proven
+    assert proof.proof.before.numbers["chance of the held-out loss"] > 0.02
+
+
+@pytest.mark.parametrize("build", [digits, diabetes, several_images, text])
+def test_true_labels_are_refuted_by_the_control(build):
+    proof = control(build())
+    assert proof.refuted
+    assert not proof.proven
+    assert proof.proof.before.numbers["chance of the held-out loss"] <= 0.01
+
+
+def test_half_of_the_labels_at_random_are_left_alone():
+    learn = digits()
+    data = indexed(learn, 0)[0].dataset
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
+    alter(learn, lambda inputs, targets, i: (inputs, [data[order[i]][1]] if i % 2 else targets), splits=(0,))
+    assert ID not in [c.id for c in examined(learn).causes]
+    assert not control(learn).proven
+
+
+def test_a_registered_task_is_not_asked():
+    learn = from_task("unmix", {}, seed=0, device="cpu")
+    with untouched(learn.learner), pytest.raises(NotApplicable):
+        cause_of(ID).settle(Lab(learn, 0), Suspicion(1.0, "asked by a test"))
+
+
+def test_numbers_alone():
+    learn = digits(1)
+    fault_of("labels-shuffled").inject(learn)
+    stands_any_evidence(ID, findings_of(examined(learn, 1, only=[CHECK])))
