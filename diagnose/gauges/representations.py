@@ -59,6 +59,8 @@ class Representations(Gauge):
     def _chosen(self, calls: list) -> list[Tensor]:
         if self._encoder is not None and (found := [t for c, t in calls if c.layer == self._encoder]):
             return found
+        if self._encoder is not None and (inside := [c for c, _ in calls if c.layer.startswith(f"{self._encoder}.")]):
+            return [t for c, t in calls if c.layer == inside[-1].layer]  # a container hands on its last part's output
         last = max((i for i, (c, _) in enumerate(calls) if c.layer in self._with_weights), default=0)
         return [calls[last - 1][1]] if last else []
 
