@@ -47,6 +47,8 @@ class Listing(StrEnum):
     tasks = "tasks"
     checks = "checks"
     causes = "causes"
+    gauges = "gauges"
+    alarms = "alarms"
     faults = "faults"
     runs = "runs"
 
@@ -118,7 +120,7 @@ def list_(
     what: Annotated[Listing, typer.Argument(help="What to list.")],
     out: Annotated[Path, typer.Option()] = Path("reports"),
 ):
-    """List tasks, checks, causes, faults or past runs, a line each."""
+    """List tasks, checks, causes, gauges, alarms, faults or past runs, a line each."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -141,16 +143,17 @@ def list_(
 @app.command(
     epilog="Examples:  diagnose explain lr-too-high  ·  diagnose explain overfit-one-batch  ·  diagnose explain unmix"
 )
-def explain(id: Annotated[str, typer.Argument(help="Id of a check, cause, fault or task.")]) -> None:
-    """Tell what a check, cause, fault or task is, where its threshold comes from, and what to do."""
+def explain(id: Annotated[str, typer.Argument(help="Id of a check, cause, gauge, alarm, fault or task.")]) -> None:
+    """Tell what a check, cause, gauge, alarm, fault or task is, where its threshold comes from, and what to do."""
     import difflib
 
     from rich.console import Console
     from rich.markdown import Markdown
 
-    known = {
-        e.id: e for what in (Listing.faults, Listing.tasks, Listing.checks, Listing.causes) for e in _entries(what)
-    }
+    known: dict[str, list] = {}  # a check and a gauge may have one name
+    for what in Listing:
+        for entry in _entries(what) if what is not Listing.runs else ():
+            known.setdefault(entry.id, []).append((what, entry))
     if id not in known:
         near = difflib.get_close_matches(id, known, n=3)
         hint = (
@@ -159,7 +162,10 @@ def explain(id: Annotated[str, typer.Argument(help="Id of a check, cause, fault 
             else "`diagnose list checks` and `diagnose list causes` show them"
         )
         raise DiagnoseError(f"nothing is called {id}; {hint}")
-    Console(width=min(Console().width, 110)).print(Markdown(f"# {id}\n\n{known[id].doc}"))
+    console = Console(width=min(Console().width, 110))
+    for what, entry in known[id]:
+        kind = f" ({what.value.removesuffix('s')})" if len(known[id]) > 1 else ""
+        console.print(Markdown(f"# {id}{kind}\n\n{entry.doc}"))
 
 
 @app.command(epilog="Examples:  diagnose view  ·  diagnose view unmix/2026-11-24T09-30-00")

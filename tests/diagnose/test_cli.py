@@ -248,21 +248,31 @@ def test_runs_are_listed_explained_and_viewed(diagnose, project, monkeypatch):
     assert Path(out.strip()).is_file()
 
 
-@pytest.mark.parametrize("what", ["tasks", "checks", "causes", "faults"])
+@pytest.mark.parametrize("what", ["tasks", "checks", "causes", "gauges", "alarms", "faults"])
 def test_lists(diagnose, what):
     code, out, _ = diagnose("list", what)
     assert code == 0
-    assert {"tasks": "unmix", "checks": "row-independence", "causes": "batch-mixing", "faults": "wrong-view"}[
-        what
-    ] in out
+    shown = {"tasks": "unmix", "checks": "row-independence", "causes": "batch-mixing", "faults": "wrong-view"}
+    shown |= {"gauges": "gradient-norm", "alarms": "nothing-moves"}
+    assert shown[what] in out
 
 
-@pytest.mark.parametrize("id", ["unmix", "lr-too-high", "overfit-one-batch", "wrong-view"])
+@pytest.mark.parametrize(
+    "id", ["unmix", "lr-too-high", "overfit-one-batch", "wrong-view", "gradient-norm", "layer-died"]
+)
 def test_explain(diagnose, id):
     code, out, _ = diagnose("explain", id)
     assert code == 0
     assert id in out
     assert len(out.splitlines()) > 2
+
+
+def test_explain_shows_everything_of_that_name(diagnose):
+    code, out, _ = diagnose("explain", "activations")
+    assert code == 0
+    assert "activations (check)" in out
+    assert "activations (gauge)" in out
+    assert "What is recorded" in out
 
 
 def test_listing_imports_no_torch():
