@@ -37,6 +37,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -624,8 +625,9 @@ def _built(case: Case, seed: int, device: str) -> Any:
 
 def _one_line(error: BaseException) -> str:
     original = error.original if isinstance(error, SubjectError) else error
-    text = str(original).strip().splitlines()
-    return f"{type(original).__name__}: {text[0][:200] if text else ''}"
+    text, frames = str(original).strip().splitlines(), traceback.extract_tb(original.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(original).__name__}: {text[0][:200] if text else ''}{where}"
 
 
 # ---- counting ----------------------------------------------------------------------------------------------------
@@ -731,9 +733,9 @@ def summarise(rows: Iterable[Row]) -> dict[str, Any]:
             for kind, counts in misfires.items()
             for id, n in sorted(counts.items(), key=lambda i: (-i[1], i[0]))
         ],
-        "missed": [_told(r) for r in faulty if not r.detected],
+        "missed": [_told(r) for r in faulty if r.examined and not r.detected],
         "named wrongly": [_told(r) for r in faulty if r.detected and not r.first_right],
-        "false": [_told(r) for r in sound if r.verdict != "pass"],
+        "false": [_told(r) for r in sound if r.examined and r.verdict != "pass"],
         "without a verdict": [_told(r) for r in [*faulty, *sound] if not r.examined],
         "not applicable": [
             {"fault": fault, "reason": reason, "subjects": sorted(subjects)}
@@ -801,7 +803,11 @@ def tables(summary: dict[str, Any], whole: bool = True) -> list[Table]:
         _listed("Missed", "Not failed, and the injected cause not named first with a warning.", summary["missed"]),
         _listed("Detected with another cause first", "", summary["named wrongly"]),
         _listed("Healthy subjects that did not pass", "", summary["false"]),
-        _listed("Without a verdict", "Counted as missed, or as a false fail.", summary["without a verdict"]),
+        _listed(
+            "Without a verdict",
+            "A faulty pair counts as missed, a healthy one as failed.",
+            summary["without a verdict"],
+        ),
         Table(
             "Faults that do not apply",
             "Not counted.",
