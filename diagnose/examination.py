@@ -30,6 +30,7 @@ from diagnose.trial import BudgetSpent
 
 BASELINE = "overfit-one-batch"
 LADDER = "learning-rate-ladder"
+GAUGES = "gauges"  # folder of a run: what the gauges recorded while it trained on one batch
 
 
 @dataclass
@@ -358,6 +359,8 @@ class _Examination:
 
     def _diagnosis(self, partial: bool) -> Diagnosis:
         causes = self._cause_results()
+        trained = self.lab.__dict__.get("baseline")
+        recorded = trained.recorded if trained else None
         verdict, summary = self._verdict(causes, partial)
         diagnosis = Diagnosis(
             schema=1,
@@ -375,8 +378,11 @@ class _Examination:
             checks=self.state.checks,
             unchecked=self.state.unchecked,
             samples=self.state.samples,
+            gauges=GAUGES if recorded else None,
         )
         diagnosis.files.update(self.state.files)
+        if recorded:
+            diagnosis.files.update({f"{GAUGES}/{name}": data for name, data in recorded.files().items()})
         return diagnosis
 
     def _verdict(self, causes: list[CauseResult], partial: bool) -> tuple[Verdict, str]:

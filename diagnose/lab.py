@@ -27,6 +27,7 @@ from diagnose.stats import replaced, tensors
 from diagnose.subject import Subject
 from diagnose.task import Task
 from diagnose.trial import Scale, Trial
+from diagnose.watch import Watch
 
 ASSERTED = ("out of bounds", "out of range", "between 0 and 1")  # in words on the CPU, by an assertion on CUDA
 ROWS = 16  # rows of the fixed batch: enough for batch statistics, few enough for hundreds of steps in seconds
@@ -109,6 +110,18 @@ class Lab:
         """
         few = few_rows(self.whole_batch, ROWS)
         return few if few is self.whole_batch or self._accepts(few) else self.whole_batch
+
+    def other_rows(self, number: int) -> Any | None:
+        """As many other rows of the first training batch as the fixed one has, the `number`-th such part (from 1); None
+        if there are none, or if they have but one label."""
+        if self.batch is self.whole_batch:
+            return None
+        parts = tensors(self.whole_batch)
+        first = number * self.rows
+        if len(parts[0]) < first + self.rows:
+            return None
+        rows = replaced(self.whole_batch, [t[first : first + self.rows] for t in parts])
+        return None if _all_alike(tensors(rows)[-1]) else rows
 
     def _accepts(self, batch: Any) -> bool:
         # if it is not the number of rows, it is raised again when the whole batch is used
@@ -234,25 +247,36 @@ class Lab:
         batches: list[Any] | None = None,
         steps: int = trials.STEPS,
         scale: Scale | None = None,
+        seed: int | None = None,
+        record: bool = False,
         **kwargs: Any,
     ) -> Trial:
-        """One trial, on the fixed batch unless told otherwise, within the budget."""
+        """One trial, on the fixed batch unless told otherwise, within the budget.
+
+        Args:
+            seed: of its random streams; the lab's own if None.
+            record: let the gauges record every step; `Trial.recorded` holds what they saw.
+        """
         self._guard("loss")
-        return trials.run_trial(
+        watch = Watch(first=steps, alarms=False) if record else None
+        trial = trials.run_trial(
             self.learn,
             [self.batch] if batches is None else batches,
             scale=scale,
             change=change,
             steps=steps,
-            seed=self.seed,
+            seed=self.seed if seed is None else seed,
             deadline=self.deadline,
+            callbacks=[watch] if watch else [],
             **kwargs,
         )
+        trial.recorded = watch.store if watch else None
+        return trial
 
     @cached_property
     def baseline(self) -> Trial:
         """The subject as it is, on the fixed batch: the one half that all paired trials share."""
-        return self.trial(scale=self.scale)
+        return self.trial(scale=self.scale, record=True)
 
     @cached_property
     def gradients(self) -> Gradients:

@@ -12,7 +12,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from diagnose.changes import Change
 from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
 from diagnose.isolate import fixed_loaders, loaders, seed_everything, twin
-from diagnose.stats import relative_change, replaced, same_bits, spread, tensors, total_norm
+from diagnose.stats import relative_change, replaced, same_bits, spread, tensors
 
 LEARNED = 0.8  # a batch counts as learned from here on: see reports/thresholds.md
 ENOUGH = 0.95  # a trial stops here: more steps would not change what is concluded
@@ -86,22 +86,19 @@ class Trial:
     Attributes:
         change: what was different, "" for the subject as it is.
         steps: optimizer steps made.
-        loss, grad_norm, output_spread: one number a step, in training mode. `grad_norm` is before clipping.
-        update: ‖Δw‖/‖w‖ of all weights together, every tenth step.
+        loss: one number a step, in training mode.
         scale: what the loss was measured against.
         learned: mean loss of the last steps on that scale.
         eval_learned: the same batch in evaluation mode after the last step; NaN if several batches were used.
         moved: ‖Δw‖/‖w‖ of every parameter from the first step to the last.
         stopped: why it ended: "learned", "not finite" or "steps".
         learner: the trained copy.
+        recorded: the `Store` of what the gauges saw of it, if it was recorded.
     """
 
     change: str
     scale: Scale
     loss: list[float] = field(default_factory=list)
-    grad_norm: list[float] = field(default_factory=list)
-    output_spread: list[float] = field(default_factory=list)
-    update: list[float] = field(default_factory=list)
     steps: int = 0
     learned: float = math.nan
     eval_learned: float = math.nan
@@ -109,34 +106,12 @@ class Trial:
     stopped: str = "steps"
     seconds: float = 0.0
     learner: Learner | None = None
+    recorded: Any = None
 
     @property
     def is_learned(self) -> bool:
         """True if the batch was learned; NaN never is."""
         return self.learned >= LEARNED
-
-
-class _GradientsOfTrial(Callback):
-    "Reads gradients where they are true: after mixed precision has unscaled them, before clipping."
-
-    order = 10.5
-
-    def __init__(self, trial: Trial):
-        self.trial, self.before = trial, None
-
-    def before_step(self):
-        weights = list(self.learn.model.parameters())
-        self.trial.grad_norm.append(total_norm([p.grad for p in weights if p.grad is not None]))
-        if self.trial.steps % WINDOW == 0:
-            self.before = [p.detach().clone() for p in weights]
-
-    def after_step(self):
-        if self.before is not None:
-            after = [p.detach() for p in self.learn.model.parameters()]
-            gap = total_norm([a - b for a, b in zip(after, self.before)])
-            self.trial.update.append(gap / max(total_norm(self.before), 1e-12))
-            self.before = None
-        self.trial.steps += 1
 
 
 class _CurveOfTrial(Callback):
@@ -147,7 +122,9 @@ class _CurveOfTrial(Callback):
 
     def after_loss(self):
         self.trial.loss.append(float(self.learn.loss.detach().float().mean()))
-        self.trial.output_spread.append(spread(self.learn.pred))
+
+    def after_step(self):
+        self.trial.steps += 1
 
     def after_batch(self):
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -179,6 +156,7 @@ def run_trial(
     deadline: float | None = None,
     stop_at: float = ENOUGH,
     fewest: int = FEWEST,
+    callbacks: Sequence[Callback] = (),
 ) -> Trial:
     """Train a copy of `learn` on `batches`, over and over in the given order, for at most `steps` optimizer steps.
 
@@ -190,6 +168,7 @@ def run_trial(
         scale: what the loss is measured against; computed under the changed loss if not given.
         deadline: `time.monotonic()` after which the trial is broken off.
         stop_at: stop early once this much is learned, but not before `fewest` steps.
+        callbacks: of ours, which only look on.
 
     Raises:
         SubjectError: the subject's own code raised, and no change was made to it.
@@ -211,7 +190,7 @@ def run_trial(
             trial = Trial(name, scale, learner=student)
             start = [(n, p, p.detach().clone()) for n, p in student.model.named_parameters()]
             seed_everything(seed)
-            student.fit(1, cbs=[_GradientsOfTrial(trial), _CurveOfTrial(trial, deadline, stop_at, fewest)])
+            student.fit(1, cbs=[*callbacks, _CurveOfTrial(trial, deadline, stop_at, fewest)])
         except (BudgetSpent, NotApplicable, DiagnoseError, KeyboardInterrupt):
             raise
         except Exception as e:

@@ -19,6 +19,7 @@ from diagnose.trial import Trial
 
 CLEAR = 0.3  # by how much a cure must raise what is learned, beside passing the mark itself
 NO_DIFFERENCE = 0.1  # a cure that raises it by less is refuted
+PAIRS = 3  # of trials at most, where the first does not decide
 
 
 class Findings(dict[str, EvidenceList]):
@@ -94,19 +95,46 @@ def paired_trial(lab: Lab, change: Change, batch: Any = None) -> Settled:
     """The subject as it is against the subject under one change: same batch, same random numbers, as many steps.
 
     Proven if the batch is learned with the change and not without, by a clear margin. Refuted if the change makes no
-    difference.
+    difference. Where the first pair is not clear, other rows of the loader's batch decide, each under a seed of its
+    own: a sign test that stops when two pairs agree, after three at most (Wald's sequential test, truncated).
 
     Args:
-        batch: another batch than the fixed one, where its size matters.
+        batch: another batch than the fixed one, where its size matters; it alone decides then.
     """
     if batch is None:
         before, after = lab.baseline, lab.trial(change)
     else:
         before, after = lab.trial(batches=[batch]), lab.trial(change, batches=[batch])
-    low, high = (max(t.learned, 0.0) if math.isfinite(t.learned) else 0.0 for t in (before, after))
-    proven = not before.is_learned and after.is_learned and high - low >= CLEAR
-    refuted = high - low < NO_DIFFERENCE
-    return Settled(proven, refuted, Proof(change=change.name, kind="trial", before=side(before), after=side(after)))
+    outcomes = [_outcome(before, after)]
+    if batch is None and not _clear(before, after):
+        for number in range(1, PAIRS):
+            rows = lab.other_rows(number)
+            if rows is None or max(outcomes.count(o) for o in outcomes) > PAIRS // 2:
+                break
+            seed = lab.seed + number
+            pair = lab.trial(batches=[rows], seed=seed), lab.trial(change, batches=[rows], seed=seed)
+            outcomes.append(_outcome(*pair))
+    outcome = max(outcomes, key=lambda o: (outcomes.count(o), o == outcomes[0]))
+    numbers = {"pairs of trials": len(outcomes), "agreeing": outcomes.count(outcome)} if len(outcomes) > 1 else {}
+    proof = Proof(change=change.name, kind="trial", before=side(before, numbers), after=side(after, numbers))
+    return Settled(outcome == "proven", outcome == "refuted", proof)
+
+
+def _learned(trial: Trial) -> float:
+    return max(trial.learned, 0.0) if math.isfinite(trial.learned) else 0.0
+
+
+def _outcome(before: Trial, after: Trial) -> str:
+    gain = _learned(after) - _learned(before)
+    if not before.is_learned and after.is_learned and gain >= CLEAR:
+        return "proven"
+    return "refuted" if gain < NO_DIFFERENCE else "open"
+
+
+def _clear(before: Trial, after: Trial) -> bool:
+    "Whether another pair could hardly say otherwise."
+    gain = _learned(after) - _learned(before)
+    return gain < NO_DIFFERENCE / 2 or (_outcome(before, after) == "proven" and gain >= 2 * CLEAR)
 
 
 def side(trial: Trial, numbers: dict[str, Value] | None = None) -> Side:

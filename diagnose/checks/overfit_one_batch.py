@@ -29,6 +29,7 @@ from torch import Tensor
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import count, number
+from diagnose.checks._recorded import series, update_size
 from diagnose.lab import Lab
 from diagnose.stats import tensors
 from diagnose.trial import ENOUGH, LEARNED
@@ -61,9 +62,11 @@ class OverfitOneBatch(Check):
                 Evidence(name="best constant", value=scale.best_constant, unit="loss"),
                 Evidence(name="floor", value=scale.floor, unit="loss"),
                 Evidence(name="loss", value=trial.loss, unit="loss", where="every step, training mode"),
-                Evidence(name="gradient norm", value=trial.grad_norm, where="every step, before clipping"),
-                Evidence(name="update size", value=trial.update, unit="‖Δw‖/‖w‖", where="every 10th step"),
-                Evidence(name="output spread", value=trial.output_spread, where="every step"),
+                Evidence(
+                    name="gradient norm", value=series(trial, "gradient_norm"), where="every step, before clipping"
+                ),
+                Evidence(name="update size", value=update_size(trial), unit="‖Δw‖/‖w‖", where="every 10th step"),
+                Evidence(name="output spread", value=series(trial, "output_spread"), where="every step"),
             ]
         )
 

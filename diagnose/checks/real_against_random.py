@@ -29,6 +29,7 @@ import torch
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
 from diagnose.checks._probing import no_labels
+from diagnose.checks._recorded import series
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, tensors
@@ -66,12 +67,12 @@ class RealAgainstRandom(Check):
 
     def _curve(self, lab: Lab, batches: list, name: str) -> EvidenceList:
         try:
-            trial = lab.trial(batches=batches, steps=STEPS, scale=lab.scale, stop_at=math.inf)
+            trial = lab.trial(batches=batches, steps=STEPS, scale=lab.scale, stop_at=math.inf, record=True)
         except SubjectError as e:
             raise NotApplicable(f"the subject raised on {name}: {e}") from e
         tail = trial.loss[-2 * WINDOW :]
         learned = lab.scale.learned(sum(tail) / len(tail)) if tail else math.nan
-        norms = trial.grad_norm
+        norms = series(trial, "gradient_norm")
         return EvidenceList(
             [
                 Evidence(name=f"learned from {name}", value=learned, unit="share", expected=f"<= {MARGIN}"),

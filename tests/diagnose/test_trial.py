@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from learners import digits, probabilities, softmax_and_nll
 from torch import nn
 
-from diagnose.changes import learning_rate, rate_text, scaled_rate
+from diagnose.causes import paired_trial
+from diagnose.changes import Change, learning_rate, rate_text, scaled_rate
+from diagnose.checks._recorded import series, update_size
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab, few_rows
 from diagnose.subject import from_learner
-from diagnose.trial import BudgetSpent, Scale, confined_by, run_trial, scale_of
+from diagnose.trial import BudgetSpent, Scale, Trial, confined_by, run_trial, scale_of
 
 
 def entropy(p):
@@ -125,8 +127,74 @@ def test_a_trial_is_repeatable_and_stops_when_enough_is_learned():
     assert a.stopped == "learned"
     assert 50 <= len(a.loss) < 200
     assert a.learned >= 0.95
-    assert len(a.grad_norm) == len(a.output_spread) == a.steps == len(a.loss)
-    assert len(a.update) == math.ceil(a.steps / 10)
+    assert a.steps == len(a.loss)
+    assert a.recorded is None
+
+
+def test_a_recorded_trial_is_the_same_trial():
+    lab = Lab(from_learner(digits(dropout=0.3)))
+    plain, recorded = lab.trial(scale=lab.scale, steps=40), lab.trial(scale=lab.scale, steps=40, record=True)
+    assert plain.loss == recorded.loss
+    steps = recorded.recorded.frame("steps")
+    assert steps["loss"].tolist() == recorded.loss
+    assert len(series(recorded, "gradient_norm")) == recorded.steps
+    assert series(plain, "gradient_norm") == []
+    sizes = update_size(recorded)
+    assert len(sizes) == math.ceil(recorded.steps / 10)
+    assert all(1e-5 < s < 0.5 for s in sizes)
+
+
+def test_other_rows_are_others_and_as_many():
+    lab = Lab(from_learner(digits()))
+    first, second = lab.other_rows(1), lab.other_rows(2)
+    assert len(first[0]) == len(second[0]) == lab.rows
+    assert not torch.equal(first[0], second[0])
+    assert not torch.equal(first[0], lab.batch[0])
+    assert lab.other_rows(4) is None  # 64 rows make 4 parts
+
+
+class Pairs:
+    """A lab whose trials give what a list says, pair by pair."""
+
+    seed = 0
+
+    def __init__(self, pairs):
+        self.pairs, self.asked = list(pairs), 0
+
+    def _trial(self, learned):
+        return Trial("", Scale(1.0, 0.0), loss=[1 - learned], learned=learned)
+
+    @property
+    def baseline(self):
+        return self._trial(self.pairs[0][0])
+
+    def other_rows(self, number):
+        return f"rows {number}" if number < len(self.pairs) else None
+
+    def trial(self, change=None, batches=None, seed=0):
+        self.asked += 1
+        return self._trial(self.pairs[seed][change is not None])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "outcome", "asked"),
+    [
+        ([(0.0, 0.95)], (True, False), 1),  # clear at once
+        ([(0.3, 0.31)], (False, True), 1),
+        ([(0.5, 0.85), (0.4, 0.9), (0.1, 0.1)], (True, False), 3),  # two agree: the third is not asked
+        ([(0.5, 0.85), (0.4, 0.45), (0.2, 0.2)], (False, True), 5),
+        ([(0.5, 0.85), (0.4, 0.45), (0.2, 0.9)], (True, False), 5),
+        ([(0.5, 0.85)], (True, False), 1),  # no other rows: the one pair decides
+        ([(0.5, 0.7), (0.5, 0.7), (0.0, 0.9)], (False, False), 3),
+    ],
+)
+def test_where_one_pair_is_not_clear_others_decide(pairs, outcome, asked):
+    lab = Pairs(pairs)
+    settled = paired_trial(lab, Change("x", lambda learn: None))
+    assert (settled.proven, settled.refuted) == outcome
+    assert lab.asked == asked
+    if asked > 1:
+        assert settled.proof.before.numbers["pairs of trials"] == (asked + 1) // 2
 
 
 def test_two_trials_differ_by_their_change_only():
