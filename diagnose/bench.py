@@ -52,6 +52,7 @@ from diagnose.errors import DiagnoseError, NotApplicable, SubjectError
 HEALTHY = "healthy"  # stands for "no fault" among the ids of faults
 CATALOGUE = Path("tests/bench/subjects")
 HARD_LIMIT = 2.0  # times the budget, for building and for examining each
+START_LIMIT = 300.0  # seconds for Python and torch to start, whatever the budget
 Z = 1.959964  # of a two-sided 95 % interval
 
 
@@ -205,7 +206,9 @@ def catalogue(folder: Path) -> list[Case]:
         DiagnoseError: no such folder, no subject in it, or a file without `build`.
     """
     if not folder.is_dir():
-        raise DiagnoseError(f"--catalogue {folder}: no such folder; a checkout of the project has {CATALOGUE}")
+        raise DiagnoseError(
+            f"--catalogue {folder}: no such folder; run in a checkout of the project, name another, or use --learner"
+        )
     shared = "".join(p.read_text(encoding="utf-8") for p in sorted(folder.glob("_*.py")))
     cases = [_case(path, shared) for path in sorted(folder.glob("[!_]*.py"))]
     if not cases:
@@ -364,25 +367,26 @@ class Bench:
             self._run(todo, told, Path(logs))
 
     def _run(self, todo: list[Pair], told: Told, logs: Path) -> None:
-        waiting, live = iter(enumerate(todo)), {}
+        waiting, live = iter(enumerate(todo)), []
         try:
             while True:
                 while len(live) < self.jobs and (job := next(waiting, None)):
                     worker = _Worker(self, job[1], logs / f"{job[0]}.log")
-                    live[worker.process.sentinel] = worker
+                    live.append(worker)  # before it is started, so that an interrupt at any moment ends it
+                    worker.start()
                     told.began(worker.pair)
                 if not live:
                     break
-                until = min(w.deadline for w in live.values()) - time.monotonic()
-                heard = [*live, *(w.pipe for w in live.values() if not w.pipe.closed)]
+                until = min(w.deadline for w in live) - time.monotonic()
+                heard = [w.process.sentinel for w in live] + [w.pipe for w in live if not w.pipe.closed]
                 connection.wait(heard, None if math.isinf(until) else max(until, 0.0))
-                for sentinel, worker in list(live.items()):
+                for worker in list(live):
                     if row := worker.result():
-                        del live[sentinel]
+                        live.remove(worker)
                         self._write(row)
                         told.ended(row)
         finally:
-            for worker in live.values():
+            for worker in live:
                 worker.end()
 
     def _write(self, row: Row) -> None:
@@ -454,9 +458,14 @@ class _Worker:
         self.bench, self.pair, self.log, self.doing = bench, pair, log, "starting"
         self.known: dict[str, Any] = {}
         self.limit = math.inf if bench.budget is None else HARD_LIMIT * bench.budget
-        self.pipe, far = multiprocessing.Pipe(duplex=False)
-        arguments = (far, pair, bench.budget, bench.device, bench.threads, str(log), str(Path.cwd()))
+        self.pipe, self.far = multiprocessing.Pipe(duplex=False)
+        arguments = (self.far, pair, bench.budget, bench.device, bench.threads, str(log), str(Path.cwd()))
         self.process = _context(bench.device).Process(target=_work, args=arguments, name=pair.name)
+        self.deadline = math.inf
+
+    def start(self) -> None:
+        "Start the process."
+        self.deadline = time.monotonic() + START_LIMIT
         try:
             with _quiet_start():
                 self.process.start()
@@ -464,8 +473,7 @@ class _Worker:
             raise DiagnoseError(
                 f"workers cannot be started ({type(e).__name__}); `python -c 'import diagnose.examination'` says why"
             ) from e
-        far.close()
-        self.deadline = math.inf  # set by the first word, so that starting Python is nobody's fault
+        self.far.close()
 
     def result(self) -> Row | None:
         "The row, once there is one."
@@ -477,7 +485,8 @@ class _Worker:
             self.pipe.close()
         if row is None and time.monotonic() >= self.deadline:
             self.end()
-            return self._row(outcome="timed out", reason=f"no verdict after {self.limit:.0f} s: {self.doing}")
+            limit = START_LIMIT if self.doing == "starting" else self.limit
+            return self._row(outcome="timed out", reason=f"no verdict after {limit:.0f} s: {self.doing}")
         if row is None and not self.process.is_alive() and (self.pipe.closed or not self.pipe.poll()):
             self.process.join()
             row = self._row(outcome="crashed", reason=self._crash())
@@ -513,7 +522,7 @@ class _Worker:
 
     def end(self) -> None:
         "End the process and what it started."
-        if self.process.is_alive():
+        if self.process.pid is not None and self.process.is_alive():
             with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
@@ -612,6 +621,9 @@ def _built(case: Case, seed: int, device: str) -> Any:
         return from_spec(case.spec, seed, device)
     import importlib.util
 
+    from fastai.torch_core import default_device
+
+    default_device(device != "cpu")
     path = Path(case.spec.rpartition(":")[0])
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)

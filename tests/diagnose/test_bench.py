@@ -18,6 +18,7 @@ import torch
 from fastai.torch_core import to_device
 from learners import HEALTHY as SUPPORT_HEALTHY
 from odd_subjects import ODD as SUPPORT_ODD
+from rich.console import Console
 from scipy.stats import binomtest
 
 from diagnose import bench, cli, registry
@@ -410,7 +411,7 @@ def test_on_a_learner_of_ones_own_it_says_what_is_caught_and_what_does_not_apply
         f"import sys\nsys.path.insert(0, {str(ROOT / 'tests' / 'support')!r})\nfrom learners import diabetes\n\n\n"
         "def build():\n    return diabetes()\n"
     )
-    args = ("--faults", f"{HEALTHY},weights-frozen,scores-into-nll", "--seeds", "0", "--jobs", "1")
+    args = ("--faults", f"{HEALTHY},weights-frozen,scores-into-nll", "--seeds", "0", "--jobs", "1", "--budget", "none")
     code, out, err = diagnose("bench", "--learner", "mine.py:build", *args, "--min-recall", "1", "--max-false", "0")
     assert code == 0, (out, err)
     assert "On mine.py:build the gate would catch 1 of the 1 faults that apply to it." in out
@@ -423,6 +424,25 @@ def test_on_a_learner_of_ones_own_it_says_what_is_caught_and_what_does_not_apply
     assert rows["weights-frozen"].seconds > 0
     assert rows["scores-into-nll"].outcome == "not applicable"
     assert rows["scores-into-nll"].reason in out
+
+
+def test_a_learner_of_ones_own_that_is_ill_itself_and_what_is_missed_stand_first(capsys):
+    rows = [row(HEALTHY, "fail", summary="It cannot learn."), row(verdict="pass"), row(named=["lr-too-high"], seed=1)]
+    cli._print_own(Console(width=160), "mine.py:build", rows)
+    out = capsys.readouterr().out
+    assert "mine.py:build fails as it is" in out
+    assert "It cannot learn." in out
+    assert "would catch 0 of the 1 faults" in out
+    assert "would miss, under one seed at least: lr-too-high" in out
+
+
+def test_where_there_is_no_fork_workers_start_afresh(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    pairs = bench.pairs_of(fakes(tmp_path / "fakes", "raises"), [HEALTHY], [0])
+    runner = Bench(tmp_path / "rows.jsonl", budget=30.0)
+    runner.run(pairs)
+    (found,) = runner.done(pairs)
+    assert (found.outcome, found.reason) == ("error", "ZeroDivisionError: in the subject (raises.py:6)")
 
 
 # ---- the subjects ------------------------------------------------------------------------------------------------

@@ -7,4 +7,4 @@ held_out = False
 
 
 def build(seed=0):
-    return from_task("unmix", {"target": "regression"}, seed, "cpu")
+    return from_task("unmix", {"target": "regression"}, seed, "auto")

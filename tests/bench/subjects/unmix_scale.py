@@ -7,4 +7,4 @@ held_out = True
 
 
 def build(seed=0):
-    return from_task("unmix", {"mode": "scale"}, seed, "cpu")
+    return from_task("unmix", {"mode": "scale"}, seed, "auto")
