@@ -3,6 +3,7 @@
     import diagnose
     learn.diagnose()                 # in a notebook: shows the report, returns the Diagnosis
     diagnose.examine_learner(learn)  # the same as a function
+    learn.fit(5, cbs=diagnose.Watch("runs/monday"))  # record a real run, raise alarms
 
 Everything is imported on first use, so that the command answers without importing torch.
 """
@@ -18,13 +19,15 @@ from typing import Any
 
 _FACE = {
     "Diagnosis": "diagnose.diagnosis",
+    "Store": "diagnose.store",
     "Subject": "diagnose.subject",
     "Task": "diagnose.task",
+    "Watch": "diagnose.watch",
     "examine": "diagnose.examination",
     "examine_learner": "diagnose.notebook",
 }
 
-__all__ = ["Diagnosis", "Subject", "Task", "examine", "examine_learner"]
+__all__ = ["Diagnosis", "Store", "Subject", "Task", "Watch", "examine", "examine_learner"]
 
 
 def __getattr__(name: str) -> Any:
