@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from fastai.torch_core import to_device
 from torch import Tensor
 
 from diagnose.causes import CLEAR, NO_DIFFERENCE, Settled
 from diagnose.checks import amount
-from diagnose.data import Split, as_it_was, indices_of, item_at, splits_of
+from diagnose.data import Split, splits_of
 from diagnose.diagnosis import Proof, Side
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
@@ -20,26 +19,6 @@ from diagnose.stats import replaced, tensors
 from diagnose.trial import Trial, batch_loss, measure_scale
 
 KNOWN = 0.3  # of what held-out rows allow, from which a copy counts as knowing more than the best constant
-
-
-def batches_at(lab: Lab, split: Split, indices: list[int], rows: int) -> list[Any]:
-    """Batches of given items in the given order, as the loader would make them; a last smaller one is dropped.
-
-    Raises:
-        NotApplicable: the loader cannot be indexed, or an item cannot be read.
-    """
-    if indices_of(split) is None or split.by_rows:
-        raise NotApplicable("no item can be read by its index")
-    loader, found = split.loader, []
-    with as_it_was(lab.learn, split, lab.seed):
-        try:
-            for k in range(0, len(indices) - rows + 1, rows):
-                items = [item_at(split, i) for i in indices[k : k + rows]]
-                batch = to_device((getattr(loader, "do_batch", None) or loader.collate_fn)(items), lab.device)
-                found.append(loader.after_batch(batch) if hasattr(loader, "do_batch") else batch)
-        except Exception as e:
-            raise NotApplicable(f"reading items raised {type(e).__name__}: {e}") from e
-    return found
 
 
 def parts(lab: Lab, batch: Any) -> tuple[list[Tensor], list[Tensor]]:

@@ -30,9 +30,10 @@ Real failure F5 of the notes; their checklist, item 14.
 import time
 
 from diagnose.causes import CLEAR, Cause, Findings, Settled, Suspicion, inspected, side
-from diagnose.causes._held_out import batches_at, split_named
+from diagnose.causes._held_out import split_named
 from diagnose.causes._reading import number, places, texts
 from diagnose.checks import listed
+from diagnose.checks._items import batches_at
 from diagnose.checks.overfit_one_batch import NOT_LEARNED
 from diagnose.data import indices_of
 from diagnose.diagnosis import Fix, Proof

@@ -31,8 +31,9 @@ import torch
 from torch import Tensor
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion
-from diagnose.causes._held_out import batches_at, order, side_of, split_named
+from diagnose.causes._held_out import order, side_of, split_named
 from diagnose.causes._reading import number
+from diagnose.checks._items import batches_at
 from diagnose.data import Split, as_number, batch_size_of, indices_of, label_of, spread_over
 from diagnose.diagnosis import Fix, Proof
 from diagnose.errors import NotApplicable, SubjectError

@@ -34,8 +34,9 @@ at memorization in deep networks" (true labels are learned faster); the notes, D
 import torch
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion
-from diagnose.causes._held_out import batches_at, order, parts, side_of, split_named
+from diagnose.causes._held_out import order, parts, side_of, split_named
 from diagnose.causes._reading import number
+from diagnose.checks._items import batches_at
 from diagnose.checks._probing import chance_of_targets
 from diagnose.checks.labels_informative import BY_HEART, LIKELY
 from diagnose.data import batch_size_of, indices_of

@@ -27,8 +27,9 @@ Bengio 2012, "Practical recommendations for gradient-based training", 3.1; the n
 """
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion
-from diagnose.causes._held_out import batches_at, compared, held_out, order, split_named
+from diagnose.causes._held_out import compared, held_out, order, split_named
 from diagnose.causes._reading import number, truth
+from diagnose.checks._items import batches_at
 from diagnose.checks.shuffling import ABOVE, BY_CHANCE, ERRORS, INSIDE, ONE_LABEL
 from diagnose.data import as_it_was, order_of, spread_over
 from diagnose.diagnosis import Fix

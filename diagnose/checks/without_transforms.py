@@ -18,19 +18,12 @@ Put the transforms back one by one, and look at `learn.dls.show_batch()` each ti
 Karpathy 2019, "A Recipe for Training Neural Networks" (visualise just before the net).
 """
 
-from typing import Any
-
-from fastai.data.load import DataLoader
-from fastai.vision.augment import RandTransform
-
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement
 from diagnose.checks._comparison import compared
+from diagnose.checks._items import without_random
 from diagnose.checks._probing import trial_on
-from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
 from diagnose.lab import ROWS, Lab, few_rows
-
-STAGES = ("after_item", "before_batch", "after_batch")
 
 
 class WithoutTransforms(Check):
@@ -42,15 +35,7 @@ class WithoutTransforms(Check):
     cost = "up to 200 steps on 16 rows"
 
     def measure(self, lab: Lab) -> EvidenceList:
-        loader = loaders(lab.learn)[0]
-        left_out = [type(t).__name__ for stage in STAGES for t in _transforms(loader, stage) if _is_random(t)]
-        if not left_out or not isinstance(loader, DataLoader):
-            raise NotApplicable("the training loader has no random transform of fastai's")
-        plain = loader.new(dataset=loader.dataset, num_workers=0)
-        for stage in STAGES:
-            if random := [t for t in _transforms(loader, stage) if _is_random(t)]:
-                kept = [t for t in _transforms(loader, stage) if t not in random]
-                setattr(plain, stage, type(getattr(loader, stage))(kept))  # fastai's Pipeline
+        plain, left_out = without_random(loaders(lab.learn)[0])
         batch = few_rows(lab.read(plain, 1)[0], ROWS)
         lab.say("without random transforms")
         trial = trial_on(lab, [batch])
@@ -65,11 +50,3 @@ class WithoutTransforms(Check):
 
     def judge(self, evidence: EvidenceList) -> Judgement:
         return compared(evidence)
-
-
-def _transforms(loader: Any, stage: str) -> list:
-    return list(getattr(getattr(loader, stage, None), "fs", []))
-
-
-def _is_random(transform: Any) -> bool:
-    return isinstance(transform, RandTransform)
