@@ -108,9 +108,9 @@ def _other(t: Tensor) -> Tensor:
     if not t.numel():
         raise NotApplicable("an input is empty")
     rolled = t.roll(1, 0) if t.ndim else t
-    return (
-        rolled + torch.ones_like(t) * t.float().std().nan_to_num(1.0).to(t.dtype) if t.is_floating_point() else rolled
-    )
+    if not t.is_floating_point():
+        return rolled
+    return rolled + t.float().std().nan_to_num(1.0).clamp_min(1e-2).to(t.dtype)
 
 
 def _alike(a: list[Tensor], b: list[Tensor]) -> bool:
