@@ -1,0 +1,88 @@
+"""A larger model fits the same batch; this one cannot.
+
+## What it is
+Hidden layers of a few units, in front of a task with many answers.
+
+## Why it stops learning
+What one unit lets through is one number: ten classes cannot be told apart by it.
+
+## How it is found
+The check `wider-narrower`: with twice the width more is learned of a batch that is not learned as it is.
+
+## How it is proven
+The same net with every hidden width times eight learns the same batch in as many steps. As it is, and drawn anew at its
+own width, it does not: else it would be the initialisation.
+
+## How to fix
+    nn.Linear(128, 64)               # wider hidden layers, and more of them
+
+## What it looks like but is not
+Nets of usual width memorise any sixteen rows (Zhang et al. 2017): if a wider one learns no more it is something else,
+and this cause is refuted.
+
+## Source
+Zhang et al. 2017, "Understanding deep learning requires rethinking generalization"; the notes' checklist, item 16.
+"""
+
+import copy
+import math
+
+from fastai.learner import Learner
+
+from diagnose.causes import CLEAR, NO_DIFFERENCE, Cause, Findings, Settled, Suspicion, side
+from diagnose.causes._reading import number
+from diagnose.changes import Change, fresh_optimizer
+from diagnose.checks.wider_narrower import resized
+from diagnose.diagnosis import Fix, Proof
+from diagnose.lab import Lab
+from diagnose.trial import LEARNED, Trial
+
+CHECK = "wider-narrower"
+WIDER = 8.0
+
+
+class CapacityTooSmall(Cause):
+    """Suspected when twice the width learns more."""
+
+    explains = ("lr-too-high", "lr-too-low", "head-too-weak")
+
+    def suspect(self, findings: Findings) -> Suspicion | None:
+        before = max(number(findings, CHECK, "learned", "as it is"), 0.0)
+        twice = number(findings, CHECK, "learned", "hidden widths times 2")
+        if not (before < LEARNED and twice - before >= NO_DIFFERENCE):
+            return None
+        reason = f"{before:.0%} of the batch is learned, {twice:.0%} with hidden layers twice as wide"
+        return Suspicion(0.6, reason, ["hidden widths"])
+
+    def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
+        return self._widths(lab, WIDER)
+
+    def _widths(self, lab: Lab, factor: float) -> Change:
+        resized(copy.deepcopy(lab.twin().model), factor)  # raises here if it cannot be done
+
+        def apply(twin: Learner) -> None:
+            device = next(twin.model.parameters()).device
+            twin.model = resized(twin.model, factor).to(device)
+            fresh_optimizer().apply(twin)
+
+        return Change(f"hidden widths times {factor:g}", apply)
+
+    def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
+        change = self.cure(lab, suspicion)
+        before, anew, after = lab.baseline, lab.trial(self._widths(lab, 1.0)), lab.trial(change)
+        low = max(_level(before), _level(anew))
+        proof = Proof(
+            change=change.name,
+            kind="trial",
+            before=side(before, {"learned when drawn anew at the same width": anew.learned}),
+            after=side(after),
+        )
+        proven = not before.is_learned and not anew.is_learned and after.is_learned and after.learned - low >= CLEAR
+        return Settled(proven, _level(after) - low < NO_DIFFERENCE, proof)
+
+    def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        return Fix(text="Widen the hidden layers.", code="nn.Linear(in_features, 64)  # eight times as wide was enough")
+
+
+def _level(trial: Trial) -> float:
+    return max(trial.learned, 0.0) if math.isfinite(trial.learned) else 0.0
