@@ -82,6 +82,9 @@ class LossAtBestConstant(Alarm):
         parts = [*tensors(learn.pred), *tensors(learn.yb)]
         if not parts or len({len(t) if t.ndim else -1 for t in parts}) > 1:
             return  # not one row an item: such a loss compares something else than answers with targets
+        shapes = [t.shape[1:] for t in parts]
+        if self._batches and shapes != [t.shape[1:] for t in tensors(self._batches[0])]:
+            return  # of another length or size: one constant for both would be no constant for either
         each = sum(t[0].numel() for t in parts) if len(parts[0]) else ELEMENTS
         most = min(len(parts[0]), (ELEMENTS - self._kept) // each)
         if most > 1:
@@ -136,15 +139,17 @@ class LossAtBestConstant(Alarm):
                 def loss_of(outputs: Any, targets: tuple) -> Tensor:
                     return loss_func(squash(outputs) if self._kind else outputs, *targets).float().mean()
 
-                def pooled(row: Any) -> Tensor:
-                    return torch.stack(
-                        [loss_of(_repeated(row, outputs), targets) for outputs, targets in batches]
-                    ).mean()
+                def pooled(row: Any, batches: list = batches) -> Tensor:
+                    return torch.stack([loss_of(_repeated(row, out), targets) for out, targets in batches]).mean()
 
                 outputs, targets = batches[0]
                 start = torch.zeros_like(outputs) if self._kind else outputs
                 rows = [t.mean(0, keepdim=True) if _free(t) else t for t in tensors(start)]
-                best = scale_of(pooled, replaced(start, rows)).best_constant
+                row = replaced(start, rows)
+                joined = _joined(batches)
+                if torch.allclose(pooled(row), pooled(row, joined), rtol=1e-4):  # not if it sums, or compares rows
+                    batches[:] = joined
+                best = scale_of(pooled, row).best_constant
                 free = scale_of(lambda out: loss_of(out, targets), start)
             except Exception as error:  # whatever a loss raises at a constant, the run has not met it
                 log.debug("no best constant of this loss: %s: %s", type(error).__name__, error)
@@ -160,6 +165,12 @@ def _repeated(row: Any, like: Any) -> Any:
     "The constant row for every item of a batch's outputs; what is no floating-point output stays as it was."
     pairs = zip(tensors(row), tensors(like))
     return replaced(like, [r.expand(t.shape) if _free(t) else t for r, t in pairs])
+
+
+def _joined(batches: list[tuple[Any, tuple]]) -> list[tuple[Any, tuple]]:
+    "The rows of all batches as one batch: a small loss costs as much for 16 as for one."
+    parts = zip(*([*tensors(outputs), *tensors(targets)] for outputs, targets in batches))
+    return [replaced(batches[0], [torch.cat(part) for part in parts])]
 
 
 def _on_cpu(tree: Any) -> Any:

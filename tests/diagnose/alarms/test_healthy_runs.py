@@ -200,7 +200,7 @@ def converged(seed):
     with learn.no_bar(), learn.no_logging():
         learn.fit(30)
     learn.opt_func, learn.opt = SGD, None
-    return watched.fit(learn, 200, lr=1e-4)
+    return watched.fit(learn, 200, lr=3e-5)
 
 
 def gradient_accumulation(seed):

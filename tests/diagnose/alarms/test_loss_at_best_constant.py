@@ -39,6 +39,21 @@ def test_a_loss_on_probabilities_is_asked_about_probabilities():
     assert "that of the best constant answer is 0.69" in alarm.message
 
 
+def test_batches_of_different_sizes():
+    """Noise for targets at every place of pictures that are 8 or 6 wide in turn."""
+
+    def crop(learn):
+        width = 8 - 2 * (learn.train_iter % 2)
+        learn.xb, learn.yb = (learn.xb[0][..., :width],), (torch.randint(0, 10, (16, 8, width)),)
+
+    torch.manual_seed(0)
+    learn = watched.digits(model=nn.Conv2d(1, 10, 1), loss_func=nn.CrossEntropyLoss(), bs=16, lr=3e-2)
+    learn.dls.loaders[1] = []  # its targets are classes
+    (alarm,) = watched.fit(learn, 240, watched.At("before_batch", crop), **ONLY).raised
+    constant = float(alarm.message.split("best constant answer is ")[1].split(" ")[0])
+    assert constant == pytest.approx(math.log(10), abs=0.03)  # one answer a place, from 128 pictures
+
+
 def test_it_is_not_raised_while_the_loss_falls():
     learn = watched.digits(lr=6e-5)  # from just above the best constant to just below
     watch = watched.fit(learn, 160, **ONLY)
