@@ -195,10 +195,10 @@ class Recording:
         if not self._fitting:
             self._fitting = True
             self.fit += 1
-            self._last_end = 0.0
             self._raised, self.stopped = set(), None
             for alarm in self.alarms.values():
                 alarm.start(learn)
+        self._last_end = time.perf_counter()  # what an epoch's first batch waits for is the loader, not the validation
         model = learn.model
         for gauge in self.gauges.values():
             gauge.start(learn)
@@ -440,7 +440,8 @@ class Recording:
         "As many steps a block as the memory allows, once it is known what a step takes."
         sources = [s for s in (self.activations, self.parameters) if s]
         taken = sum(s.bytes_a_step for s in sources)
-        block = min(max(MEMORY // max(taken, 1), BLOCK), LARGEST)
+        largest = BLOCK if self.stop_on else LARGEST  # a fit is stopped at the end of a block
+        block = min(max(MEMORY // max(taken, 1), BLOCK), largest)
         if block != self.block:
             self.block = block
             for source in sources:

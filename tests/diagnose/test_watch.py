@@ -344,6 +344,9 @@ def test_large_models_get_small_blocks():
     watch = Watch(every=1)
     fit(learn, [watch])
     assert watch.recording.block == 64
+    stopping = Watch(every=1, stop_on=True)
+    fit(learn, [stopping])
+    assert stopping.recording.block == 8  # a fit is stopped at the end of a block
     model = nn.Sequential(nn.Flatten(), *(nn.Linear(64, 64) for _ in range(60)), nn.Linear(64, 10))
     big = digits(0, model=model)
     watch = Watch(every=1)

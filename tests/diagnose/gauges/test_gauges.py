@@ -545,7 +545,7 @@ def test_seconds_add_up():
     parts = sum(steps[f"seconds_{n}"] for n in ("forward", "loss", "backward", "step"))
     assert (parts > 0).all()
     assert (parts <= steps["seconds_batch"] * 1.0001).all()
-    assert steps["seconds_waiting"].isna().sum() == 1  # before the first step nothing was waited for
+    assert (steps["seconds_waiting"] >= 0).all()
     assert (steps["memory_resident"].dropna() > 1e7).all()
 
 
