@@ -70,7 +70,7 @@ class CapacityTooSmall(Cause):
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
         change = self.cure(lab, suspicion)
         before, anew, after = lab.baseline, lab.trial(self._widths(lab, 1.0)), lab.trial(change)
-        low = max(_level(before), _level(anew))
+        low = max(level(before), level(anew))
         proof = Proof(
             change=change.name,
             kind="trial",
@@ -78,11 +78,12 @@ class CapacityTooSmall(Cause):
             after=side(after),
         )
         proven = not before.is_learned and not anew.is_learned and after.is_learned and after.learned - low >= CLEAR
-        return Settled(proven, _level(after) - low < NO_DIFFERENCE, proof)
+        return Settled(proven, level(after) - low < NO_DIFFERENCE, proof)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         return Fix(text="Widen the hidden layers.", code="nn.Linear(in_features, 64)  # eight times as wide was enough")
 
 
-def _level(trial: Trial) -> float:
+def level(trial: Trial) -> float:
+    """What a trial learned; 0 for less than nothing and for NaN."""
     return max(trial.learned, 0.0) if math.isfinite(trial.learned) else 0.0

@@ -1,0 +1,122 @@
+"""The comparison or classification head cannot express the task from the encoder's features.
+
+## What it is
+A cosine or a dot product without a scale, whose scores stay within -1 and 1; a head of one number before ten classes.
+
+## Why it stops learning
+The features may hold everything: the head can't say it. A softmax of scores within -1 and 1 never gives more than 0.45
+to one of ten classes.
+
+## How it is found
+The last resort among the causes: the batch is not learned, its features are apart (the check `feature-collapse`), and
+the last layer alone, on frozen features, does no better (the check `head-only`).
+
+## How it is proven
+A head of two layers and a ReLU on the same features: the same batch is learned in as many steps. As it is, and with the
+same head drawn anew, it is not.
+
+## How to fix
+    head = nn.Sequential(nn.Linear(features, 128), nn.ReLU(), nn.Linear(128, classes))
+    # a cosine: multiply it by a scale of 10 or more, or a learned one
+
+## What it looks like but is not
+A linear head on good features is enough, and learns its batch. Where the head is only badly drawn, the same head drawn
+anew learns, and this cause is not proven.
+
+## Source
+Wang et al. 2017, "NormFace" (a softmax of cosines needs a scale); the notes' checklist, items 2 and 17.
+"""
+
+from typing import Any
+
+import torch
+from fastai.learner import Learner
+from torch import Tensor, nn
+
+from diagnose.causes import CLEAR, NO_DIFFERENCE, Cause, Findings, Settled, Suspicion, side
+from diagnose.causes._reading import number
+from diagnose.causes.capacity_too_small import level
+from diagnose.changes import Change, fresh_optimizer
+from diagnose.checks._probing import hooked
+from diagnose.diagnosis import Fix, Proof
+from diagnose.errors import NotApplicable
+from diagnose.lab import Lab
+from diagnose.trial import LEARNED
+
+WIDTH = 128
+APART = 0.01  # of their size: features of healthy subjects start at 0.04 or more
+
+
+class HeadTooWeak(Cause):
+    """Suspected when features are apart, and neither the whole nor its last layer learns."""
+
+    explains = ("lr-too-high", "lr-too-low")
+
+    def suspect(self, findings: Findings) -> Suspicion | None:
+        whole, alone = (number(findings, "head-only", "learned", w) for w in ("as it is", "changed"))
+        apart = number(findings, "feature-collapse", "spread over rows", "eval")
+        if not (whole < LEARNED and alone < LEARNED and apart >= APART):
+            return None
+        reason = f"features are apart by {apart:.2g} of their size, {max(whole, 0.0):.0%} of the batch is learned"
+        return Suspicion(0.3, reason, ["the last layer"])
+
+    def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
+        name, features, outputs = _last(lab)
+
+        def apply(twin: Learner) -> None:
+            like = next(twin.model.parameters())
+            head = nn.Sequential(nn.Linear(features, WIDTH), nn.ReLU(), nn.Linear(WIDTH, outputs))
+            _put(twin.model, name, head.to(like.device, like.dtype))
+            fresh_optimizer().apply(twin)
+
+        return Change(f"a head of two layers in place of {name}", apply)
+
+    def _anew(self, lab: Lab) -> Change:
+        name, _, _ = _last(lab)
+
+        def apply(twin: Learner) -> None:
+            for p in twin.model.get_submodule(name).parameters():
+                with torch.no_grad():
+                    nn.init.kaiming_normal_(p) if p.ndim > 1 else p.zero_()
+            fresh_optimizer().apply(twin)
+
+        return Change(f"{name} drawn anew", apply)
+
+    def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
+        change = self.cure(lab, suspicion)
+        before, anew, after = lab.baseline, lab.trial(self._anew(lab)), lab.trial(change)
+        low = max(level(before), level(anew))
+        proof = Proof(
+            change=change.name,
+            kind="trial",
+            before=side(before, {"learned with the same head drawn anew": anew.learned}),
+            after=side(after),
+        )
+        proven = not before.is_learned and not anew.is_learned and after.is_learned and after.learned - low >= CLEAR
+        return Settled(proven, level(after) - low < NO_DIFFERENCE, proof)
+
+    def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        return Fix(
+            text="Use a head of two layers, or give a cosine head a scale of 10 or more.",
+            code="head = nn.Sequential(nn.Linear(features, 128), nn.ReLU(), nn.Linear(128, classes))",
+        )
+
+
+def _last(lab: Lab) -> tuple[str, int, int]:
+    "Name, features and outputs of the module with weights that runs last, on (rows, features)."
+    model = lab.twin().model
+    names = {m: n for n, m in model.named_modules() if n and any(p.ndim > 1 for p in m.parameters(recurse=False))}
+    ran: list[tuple[str, Any, Any]] = []
+    with hooked(names, lambda m, given, out: ran.append((names[m], given, out))):
+        lab.forward(model)
+    if len({n for n, _, _ in ran}) < 2:
+        raise NotApplicable("there is no encoder before the last layer")
+    name, given, out = ran[-1]
+    if len(given) != 1 or not all(isinstance(t, Tensor) and t.ndim == 2 for t in (*given, out)):
+        raise NotApplicable(f"{name} does not take and give (rows, features)")
+    return name, given[0].shape[1], out.shape[1]
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
