@@ -41,6 +41,7 @@ class ActivationBroken(Cause):
     """Suspected when built-in activations learn more than the own ones."""
 
     explains = ("lr-too-high", "lr-too-low", "capacity-too-small", "head-too-weak")
+    questions = (18,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         before, after = number(findings, CHECK, "learned", "as it is"), number(findings, CHECK, "learned", "changed")

@@ -42,6 +42,7 @@ class ActivationMissing(Cause):
 
     explains = ("lr-too-high", "lr-too-low", "capacity-too-small")
     when_learned = True
+    questions = (2,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         pairs = texts(findings, "linear-stacks", "nothing between")

@@ -52,6 +52,7 @@ class ActivationSaturated(Cause):
     """Suspected when nearly all values of an activation stand at their limits."""
 
     explains = ("lr-too-high", "lr-too-low", "representation-collapse", "capacity-too-small", "head-too-weak")
+    questions = (18,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         layers = {w: v for w, v in by_place(findings, CHECK, "saturated").items() if v >= MOST}

@@ -39,6 +39,7 @@ class BatchMixing(Cause):
     settled_by = "inspection"
     when_learned = True
     explains = ("lr-too-high", "lr-too-low", "loss-double-activation", "init-constant")
+    questions = (8,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         others = findings.value(CHECK, "other rows that change", [])

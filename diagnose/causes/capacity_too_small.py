@@ -45,6 +45,7 @@ class CapacityTooSmall(Cause):
     """Suspected when twice the width learns more."""
 
     explains = ("lr-too-high", "lr-too-low", "head-too-weak")
+    questions = (16,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         before = max(number(findings, CHECK, "learned", "as it is"), 0.0)

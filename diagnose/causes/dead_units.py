@@ -51,6 +51,7 @@ class DeadUnits(Cause):
     """Suspected when nearly all units of a layer are dead before any step."""
 
     explains = ("lr-too-high", "lr-too-low", "representation-collapse", "capacity-too-small", "head-too-weak")
+    questions = (7,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         dead = {w: v for w, v in by_place(findings, "activations", "dead units").items() if v >= MOST}

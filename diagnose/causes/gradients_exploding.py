@@ -37,6 +37,7 @@ class GradientsExploding(Cause):
     """Reported when gradients grow ten-thousand-fold, over the layers or the steps."""
 
     kind = "symptom"
+    questions = (7,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         sizes = {w: v for w, v in by_place(findings, CHECK, "gradient").items() if v > 0}

@@ -37,6 +37,7 @@ class GradientsVanishing(Cause):
     """Reported when the first layer gets a ten-thousandth of the last one's gradient."""
 
     kind = "symptom"
+    questions = (7,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         sizes = {w: v for w, v in by_place(findings, CHECK, "gradient").items() if v > 0}

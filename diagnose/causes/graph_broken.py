@@ -39,6 +39,7 @@ class GraphBroken(Cause):
     settled_by = "inspection"
     when_learned = True
     explains = ("params-frozen", "lr-too-low", "lr-too-high", "init-constant")
+    questions = (9,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         cut = findings.value("gradient-flow", "cut off", [])

@@ -51,6 +51,7 @@ class HeadTooWeak(Cause):
     """Suspected when features are apart, and neither the whole nor its last layer learns."""
 
     explains = ("lr-too-high", "lr-too-low")
+    questions = (2, 17)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         whole, alone = (number(findings, "head-only", "learned", w) for w in ("as it is", "changed"))

@@ -35,6 +35,7 @@ class InitConstant(Cause):
     """Suspected when all units of a weight start alike."""
 
     explains = ("lr-too-low", "lr-too-high")
+    questions = (7,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         alike = findings.value("initialisation", "units alike", [])

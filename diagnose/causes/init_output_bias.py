@@ -47,6 +47,7 @@ class InitOutputBias(Cause):
     """Suspected when the first loss lies far above that of the best constant."""
 
     explains = ("lr-too-low", "lr-too-high")
+    questions = (17,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         above, first = number(findings, CHECK, "above the best constant"), number(findings, CHECK, "first loss")

@@ -42,6 +42,7 @@ class InitScaleTooLarge(ScaleCause):
         "init-output-bias",
         "init-scale-too-small",
     )
+    questions = (7,)
 
     def odd(self, scale: float) -> bool:
         return scale > MOST

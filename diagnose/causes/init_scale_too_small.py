@@ -36,6 +36,7 @@ class InitScaleTooSmall(ScaleCause):
 
     explains = ("lr-too-low", "lr-too-high")
     worst = min
+    questions = (7,)
 
     def odd(self, scale: float) -> bool:
         return 0 < scale < LEAST

@@ -49,6 +49,7 @@ class InputIgnored(Cause):
     settled_by = "inspection"
     when_learned = True
     explains = ("batch-mixing", "lr-too-high", "lr-too-low", "labels-uninformative", "params-outside-module")
+    questions = (2,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         moved = number(findings, CHECK, "output moved by", "all inputs")

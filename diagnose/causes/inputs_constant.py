@@ -48,6 +48,7 @@ class InputsConstant(Cause):
 
     settled_by = "inspection"
     explains = ("lr-too-high", "lr-too-low", "inputs-not-normalised", "init-constant", "params-frozen")
+    questions = (4,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         read, distinct, blank = (

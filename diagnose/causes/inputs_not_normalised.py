@@ -46,6 +46,7 @@ class InputsNotNormalised(Cause):
     """Suspected when what reaches the first layer is of an odd size."""
 
     explains = ("lr-too-high", "lr-too-low", "init-constant")
+    questions = (10,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         mean, std = number(findings, CHECK, "largest mean"), number(findings, CHECK, "largest standard deviation")

@@ -52,6 +52,7 @@ class ItemsNondeterministic(Cause):
     settled_by = "inspection"
     when_learned = True
     explains = ("lr-too-high", "lr-too-low")
+    questions = (14,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         for name, alone in (

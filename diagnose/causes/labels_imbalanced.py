@@ -52,6 +52,7 @@ class LabelsImbalanced(Cause):
 
     when_learned = True
     explains = ("lr-too-low", "lr-too-high")
+    questions = (13,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         share, distinct = (number(findings, CHECK, n, SPLIT) for n in ("share of the commonest", "distinct labels"))

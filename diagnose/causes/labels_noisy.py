@@ -74,12 +74,10 @@ class LabelsNoisy(Cause):
             items = split_named(lab, "training").items
             found = contradicting(items)
             bad, of = len(found), len(items)
-            if not MOST * of <= bad <= MEANT * of:
-                raise NotApplicable(
-                    f"{bad} of {of} items with a class index and {LEAST_VALUES} numbers or more have another label as "
-                    f"well: proven is from {MOST:.0%} to {MEANT:.0%}"
-                )
-            before = f"{bad} of {of} items have the same bits as another of another class: {listed(found)}"
+            if bad > MEANT * of:
+                raise NotApplicable(f"{bad} of {of} items have another label as well: that was meant")
+            before = f"{bad} of {of} items have the same bits as another of another class"
+            before += f": {listed(found)}" if found else f", of those with a class and {LEAST_VALUES} numbers or more"
         proof = inspected(
             "contents compared with their labels",
             before,
@@ -87,7 +85,8 @@ class LabelsNoisy(Cause):
             {"items": bad, "of": of},
             items=0,
         )
-        return Settled(True, False, proof)
+        proven = "equal" in facts or bad >= MOST * of
+        return Settled(proven, not proven, proof)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         if "equal" in suspicion.facts:

@@ -40,6 +40,7 @@ class LabelsOutOfRange(Cause):
 
     settled_by = "inspection"
     when_learned = True
+    questions = (4,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         outputs = number(findings, CHECK, "outputs")

@@ -47,6 +47,7 @@ class LoaderNotShuffled(Cause):
     settled_by = "inspection"
     when_learned = True
     explains = ("lr-too-high", "lr-too-low", "labels-constant")
+    questions = (12,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         one, chance = number(findings, CHECK, "batches of one label"), number(findings, CHECK, "the same by chance")

@@ -41,6 +41,7 @@ class LoaderRepeatsRandomNumbers(Cause):
 
     settled_by = "inspection"
     when_learned = True
+    questions = (12,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         for what in SAME:

@@ -46,6 +46,7 @@ class LossDetached(Cause):
     settled_by = "inspection"
     when_learned = True
     explains = ("graph-broken", "params-frozen", "lr-too-low", "lr-too-high", "init-constant")
+    questions = (1, 9)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         total, without = number(findings, CHECK, "trainable tensors"), texts(findings, CHECK, "without gradient")

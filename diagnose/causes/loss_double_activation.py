@@ -37,6 +37,7 @@ class LossDoubleActivation(Cause):
     """Suspected when confined outputs keep the loss away from its floor."""
 
     explains = ("lr-too-high", "lr-too-low", "init-constant")
+    questions = (3,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         kind = findings.value("loss-contract", "outputs are")

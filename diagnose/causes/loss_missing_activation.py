@@ -48,6 +48,7 @@ class LossMissingActivation(Cause):
     """Suspected when a loss has no bound, refuses scores, or is NaN, and an activation would mend that."""
 
     explains = ("lr-too-high", "lr-too-low", "init-constant", "params-frozen")
+    questions = (3,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         axis = next(iter(places(findings, CHECK, "outputs")), "")

@@ -36,6 +36,7 @@ class LossNonfinite(Cause):
     """Reported when the loss is not finite."""
 
     kind = "symptom"
+    questions = (6,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         if findings.value(CHECK, "stopped") == "not finite":

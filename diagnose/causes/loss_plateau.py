@@ -36,6 +36,7 @@ class LossPlateau(Cause):
     """Reported when the loss ends where a constant stands."""
 
     kind = "symptom"
+    questions = (17,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         learned, steps = number(findings, CHECK, "learned"), number(findings, CHECK, "steps")

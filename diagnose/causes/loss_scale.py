@@ -36,6 +36,7 @@ class LossScale(Cause):
 
     explains = ("lr-too-high", "lr-too-low")
     when_learned = True  # a sum over the few rows of the fixed batch may learn where one over a whole batch does not
+    questions = (1,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         ratio = findings.value("loss-contract", "loss of the batch twice over / of the batch", 1.0)

@@ -43,6 +43,7 @@ class LossSignFlipped(Cause):
     """Suspected when a loss has no lower bound."""
 
     explains = ("lr-too-high", "lr-too-low", "init-constant", "params-frozen")
+    questions = (1,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         if not truth(findings, CHECK, "falls without end"):

@@ -33,6 +33,7 @@ class LossTargetShapeBroadcast(Cause):
     """Suspected when a tensor of rank r meets one of rank r + 1 and as many elements inside the loss."""
 
     explains = ("lr-too-high", "lr-too-low", "init-constant", "loss-double-activation")
+    questions = (1, 4)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         seen = findings.value("loss-contract", "accidental broadcasts", [])

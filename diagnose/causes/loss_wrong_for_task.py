@@ -54,6 +54,7 @@ class LossWrongForTask(Cause):
     """Suspected when the loss has no bound for these targets, refuses them, or takes one of several labels for all."""
 
     explains = ("lr-too-high", "lr-too-low", "init-constant", "loss-target-shape-broadcast")
+    questions = (1,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         low, high = number(findings, CHECK, "least target"), number(findings, CHECK, "largest target")

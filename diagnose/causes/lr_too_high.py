@@ -36,6 +36,7 @@ class LrTooHigh(RungCause):
     """Suspected when a rung below the configured rate learns more."""
 
     verb = "Lower"
+    questions = (6,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         power = findings.value(LADDER, "powers of ten to the best rung", 0)

@@ -37,6 +37,7 @@ class LrTooLow(RungCause):
     """Suspected when a rung above the configured rate learns and this one barely moves the weights."""
 
     verb = "Raise"
+    questions = (6,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         power = findings.value(LADDER, "powers of ten to the best rung", 0)

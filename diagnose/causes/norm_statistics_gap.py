@@ -57,6 +57,7 @@ class NormStatisticsGap(Cause):
 
     settled_by = "inspection"
     when_learned = True
+    questions = (15,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         learned, there = number(findings, CHECK, "learned"), number(findings, CHECK, "learned, evaluation mode")

@@ -44,6 +44,7 @@ class NormWrongAxis(Cause):
     """Suspected when a norm takes means over one number, or slots for features."""
 
     explains = ("lr-too-high", "lr-too-low", "representation-collapse", "input-ignored", "head-too-weak")
+    questions = (8,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         single, slots = (

@@ -48,6 +48,7 @@ class OptimizerNotStepping(Cause):
     settled_by = "inspection"
     when_learned = True
     explains = ("params-frozen", "lr-too-low", "gradient-clip-too-tight")
+    questions = (2,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         steps, total = number(findings, CHECK, "steps"), number(findings, CHECK, "with gradient")

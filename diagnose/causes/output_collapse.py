@@ -32,6 +32,7 @@ class OutputCollapse(Cause):
     """Reported when outputs do not vary and nothing is learned."""
 
     kind = "symptom"
+    questions = (3, 17)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         relative = findings.value("output-spread", "relative spread", 1.0)

@@ -51,6 +51,7 @@ class OutputRangeMismatch(Cause):
     """Suspected when the last activation puts targets out of reach."""
 
     explains = ("loss-double-activation", "lr-too-high", "lr-too-low", "init-constant", "output-collapse")
+    questions = (3,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         chain = texts(findings, CHECK, "last activations")

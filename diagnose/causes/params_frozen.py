@@ -34,6 +34,7 @@ class ParamsFrozen(Cause):
     """Suspected when undeclared frozen parameters meet a batch that is not learned."""
 
     explains = ("lr-too-low", "lr-too-high")
+    questions = (2,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         frozen = findings.value("optimizer-holds-parameters", "frozen", [])

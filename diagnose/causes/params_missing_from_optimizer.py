@@ -39,6 +39,7 @@ class ParamsMissingFromOptimizer(Cause):
     settled_by = "inspection"
     when_learned = True
     explains = ("params-frozen", "lr-too-low", "lr-too-high", "init-constant")
+    questions = (2,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         missing = findings.value("optimizer-holds-parameters", "missing from the optimizer", [])

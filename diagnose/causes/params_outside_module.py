@@ -45,6 +45,7 @@ class ParamsOutsideModule(Cause):
 
     settled_by = "inspection"  # before batch-mixing is believed: eval() does not reach batch norms outside the model
     explains = ("batch-mixing", "lr-too-high", "lr-too-low", "params-frozen", "capacity-too-small", "head-too-weak")
+    questions = (2,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         lost = texts(findings, CHECK, "get a gradient that no optimizer uses")

@@ -46,6 +46,7 @@ class ScheduleStarves(Cause):
     """Suspected when a schedule keeps the rate far below the configured one for half of the plan."""
 
     explains = ("lr-too-low", "lr-too-high")
+    questions = (6,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         rates = [v for v in by_place(findings, "optimizer-settings", "lr").values() if 0 < v < math.inf]

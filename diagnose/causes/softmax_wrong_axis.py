@@ -56,6 +56,7 @@ class SoftmaxWrongAxis(Cause):
         *("batch-mixing", "loss-missing-activation", "loss-double-activation", "lr-too-high", "lr-too-low"),
         *("activation-saturated", "input-ignored", "loss-wrong-for-task"),
     )
+    questions = (3, 8)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         batch, single = texts(findings, CHECK, "over the batch"), texts(findings, CHECK, "output over one number")

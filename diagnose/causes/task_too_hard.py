@@ -41,6 +41,7 @@ class TaskTooHard(Cause):
 
     kind = "symptom"
     when_learned = True
+    questions = (5,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         learned = by_place(findings, CHECK, "learned on held-out rows")
