@@ -20,8 +20,10 @@ How it counts, with the strictest reading first:
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -31,6 +33,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -303,12 +306,22 @@ def pairs_of(
     return [p for p in pairs if p not in left_out]
 
 
+@functools.cache
+def snapshot() -> Path:
+    """A folder with a copy of this package as it is now, which the workers import: a bench takes hours, and work on the
+    source goes on meanwhile. One a process; it is removed when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    package = Path(__file__).parent
+    shutil.copytree(package, folder / package.name)
+    return folder
+
+
 def package_digest() -> str:
-    """SHA-256 over the source of this package, and the versions that a verdict depends on."""
+    """SHA-256 over the source of the snapshot, and the versions that a verdict depends on."""
     h = hashlib.sha256()
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        h.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(snapshot().rglob("*.py")):
+        h.update(path.relative_to(snapshot()).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     for name in ("torch", "fastai"):
         h.update(importlib.metadata.version(name).encode() + b"\0")
     return h.hexdigest()
@@ -422,15 +435,20 @@ def _jsonable(row: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _environment(device: str, threads: int) -> Iterator[None]:
-    "What workers inherit; the variables of this process are put back."
+    "What workers inherit: variables, and where they import this package from. This process gets its own back."
     new = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     if device == "cpu":
         new["CUDA_VISIBLE_DEVICES"] = ""
+    # the server that forks workers reads its path from here alone, and would else look into the current folder first
+    new["PYTHONPATH"] = os.pathsep.join(filter(None, [str(snapshot()), os.environ.get("PYTHONPATH")]))
+    new["PYTHONSAFEPATH"] = "1"
     before = {name: os.environ.get(name) for name in new}
     os.environ.update(new)
+    sys.path.insert(0, str(snapshot()))
     try:
         yield
     finally:
+        sys.path.remove(str(snapshot()))
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -905,12 +923,11 @@ def about(command: str, bench: Bench) -> dict[str, str]:
         commit = run.stdout.strip() if run.returncode == 0 else "not in a git checkout"
     except (OSError, subprocess.SubprocessError):
         commit = "not in a git checkout"
-    changed = "" if package_digest() == bench.digest else "; the source changed while the bench ran"
     names = ("learner-diagnose", "torch", "fastai", "numpy", "scikit-learn", "scikit-image")
     return {
         "command": command,
         "date": datetime.date.today().isoformat(),
-        "commit": commit + changed,
+        "commit": commit,
         "machine": f"{_processor()}, {cores()} cores, {platform.platform(terse=True)}",
         "device": f"{bench.device}, {bench.jobs} jobs of {bench.threads} threads, budget {budget}",
         "versions": f"Python {platform.python_version()}, "

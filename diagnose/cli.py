@@ -351,11 +351,10 @@ def _print_bench(tables, done: int, wanted: int, out: Path, learner: str | None,
     if learner:
         _print_own(console, learner, rows)
     for table in tables:
-        shown = Table(
-            title=Text(table.title, style="bold"), title_justify="left", caption_justify="left", pad_edge=False
-        )
+        console.print(Text(table.title, style="bold"))
         if table.note:
-            shown.caption = Text(table.note)
+            console.print(Text(table.note, style="dim"))
+        shown = Table(pad_edge=False)
         for i, column in enumerate(table.columns):
             shown.add_column(Text(column), overflow="fold", ratio=None if i < len(table.columns) - 1 else 1)
         for row in table.rows:

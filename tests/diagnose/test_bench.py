@@ -231,6 +231,7 @@ FAKES = {
     "raises": "raise ZeroDivisionError('in the subject')",
     "missing": "from diagnose.errors import NotApplicable\nraise NotApplicable('not installed')",
     "no_learner": "return 3",
+    "tells": "import diagnose.registry\nraise ValueError(diagnose.registry.__file__)",
     "sleeps": """
         import subprocess, time
         from pathlib import Path
@@ -261,7 +262,7 @@ def alive(pid):
 
 def test_crash_exception_and_time_out_are_rows_and_not_the_end(tmp_path):
     runner = Bench(tmp_path / "rows.jsonl", budget=1.0, jobs=3)
-    pairs = bench.pairs_of(fakes(tmp_path / "fakes", *FAKES), [HEALTHY], [0])
+    pairs = bench.pairs_of(fakes(tmp_path / "fakes", *(n for n in FAKES if n != "tells")), [HEALTHY], [0])
     runner.run(pairs)
     rows = {r.subject: r for r in runner.done(pairs)}
     assert {name: r.outcome for name, r in rows.items()} == {
@@ -434,6 +435,17 @@ def test_a_learner_of_ones_own_that_is_ill_itself_and_what_is_missed_stand_first
     assert "It cannot learn." in out
     assert "would catch 0 of the 1 faults" in out
     assert "would miss, under one seed at least: lr-too-high" in out
+
+
+def test_workers_import_the_package_as_it_was_when_the_bench_began(tmp_path):
+    pairs = bench.pairs_of(fakes(tmp_path / "fakes", "tells"), [HEALTHY], [0])
+    runner, path = Bench(tmp_path / "rows.jsonl", budget=30.0), list(sys.path)
+    runner.run(pairs)
+    (found,) = runner.done(pairs)
+    assert str(bench.snapshot() / "diagnose" / "registry.py") in found.reason
+    assert bench.snapshot() != Path(registry.__file__).parents[1]
+    assert sys.path == path
+    assert runner.digest == bench.package_digest()
 
 
 def test_where_there_is_no_fork_workers_start_afresh(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from learners import diabetes
 
 odd = ""
 held_out = False
-smoke = ("healthy", "weights-constant", "targets-in-raw-units")
+smoke = ("healthy", "weights-constant", "lr-too-high", "targets-in-raw-units")
 
 
 def build(seed=0):
