@@ -58,6 +58,9 @@ def indexed(learn: Learner, split: int = 0) -> tuple[DataLoader, int, tuple]:
     loader = found[split]
     if type(loader).__module__.startswith("torch.") or not isinstance(loader, DataLoader) or not loader.indexed:
         raise NotApplicable("the data set of this loader cannot be replaced")
+    own = [c for c in type(loader).__mro__ if not c.__module__.startswith(("fastai.", "fastcore.", "builtins"))]
+    if any(name in vars(c) for c in own for name in ("create_item", "create_batch", "create_batches", "do_item")):
+        raise NotApplicable("the loader makes its items and batches in its own way")
     item = loader.dataset[0]
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise NotApplicable("items are no tuple of inputs and targets")

@@ -5,6 +5,7 @@ import torch
 from data_subjects import Read, digit, over
 from learners import digits, small_cnn
 from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from odd_subjects import language_model_of_fastai
 
 ID = "labels-noisy"
 
@@ -49,6 +50,12 @@ def test_votes_of_several_annotators_are_not_proven():
 
 def test_repeats_that_agree_are_left_alone():
     is_left_alone(examined(over(lambda i: digit(i // 2))), ID)
+
+
+def test_texts_that_repeat_under_other_labels_are_refuted():
+    found = {c.id: c for c in examined(language_model_of_fastai()).causes}
+    assert found[ID].refuted
+    assert not [c for c in found.values() if c.proven]
 
 
 def test_numbers_alone():
