@@ -332,6 +332,8 @@ class _Examination:
             tried = f"{result.proof.change} made no difference: {result.proof.after.summary}"
             return {"answer": "no", "reason": f"{result.summary}; but {tried}"}
         if result:
+            if cause.kind == "symptom" and (proven := [id for id, s in self.state.settled.items() if s and s.proven]):
+                return {"answer": "no", "reason": f"{result.summary}: what {' and '.join(proven)} looks like"}
             return {"answer": "suspected", "reason": result.summary}
         if cause.id in self.skip:
             return {"answer": "not tested", "reason": "left out by --skip"}

@@ -451,11 +451,14 @@ def _full_histogram(m: Tensor, work: Tensor) -> Tensor:
     rows = len(m)
     where = _bits(m, work)
     where += torch.arange(rows, dtype=torch.int32, device=m.device)[:, None] * (2 * _FULL) + _FULL
-    if m.device.type == "cpu":
-        return torch.bincount(where.view(-1), minlength=rows * 2 * _FULL).view(rows, 2 * _FULL)
-    counts = torch.zeros(rows * 2 * _FULL, dtype=torch.int64, device=m.device)  # bincount waits for the device
-    one = torch.ones((), dtype=torch.int64, device=m.device).expand(where.numel())
-    return counts.scatter_add_(0, where.view(-1).long(), one).view(rows, 2 * _FULL)
+    counted = torch.bincount if m.device.type == "cpu" else _bincount_without_waiting
+    return counted(where.view(-1), minlength=rows * 2 * _FULL).view(rows, 2 * _FULL)
+
+
+def _bincount_without_waiting(where: Tensor, minlength: int) -> Tensor:
+    "`torch.bincount` asks the device for the largest value, and waits for the answer."
+    counts = torch.zeros(minlength, dtype=torch.int64, device=where.device)
+    return counts.scatter_add_(0, where.long(), torch.ones_like(where, dtype=torch.int64))
 
 
 def unit_axis(output: Tensor) -> int:

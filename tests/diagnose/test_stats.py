@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import kurtosis
 
-from diagnose.stats import BINS, FIELDS, Summary, exact, histogram_edges, summarise, summary
+from diagnose.stats import BINS, FIELDS, Summary, _bincount_without_waiting, exact, histogram_edges, summarise, summary
 
 torch.manual_seed(0)
 NORMAL = torch.randn(50_000)
@@ -179,6 +179,11 @@ def test_the_error_of_a_sampled_mean_covers_the_truth():
     misses = int((np.abs(found.mean - truth) > 1.96 * found.error).sum())
     assert 2 <= misses <= 22  # 5 % of 200, with binomial room
     assert (found.error > 3 * found.std / math.sqrt(4096)).all()  # neighbours are not independent draws
+
+
+def test_a_device_counts_as_the_host_does():
+    where = torch.randint(0, 50, (10_000,), dtype=torch.int32)
+    assert torch.equal(_bincount_without_waiting(where, minlength=64), torch.bincount(where, minlength=64))
 
 
 def test_l2_is_scaled_to_the_whole():

@@ -8,14 +8,20 @@ import random
 import warnings
 
 import fastai.callback.schedule  # noqa: F401 - adds fit_one_cycle
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from fastai.callback.core import Callback, CancelBatchException, CancelFitException, CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientAccumulation, GradientClip
+from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.core import DataLoaders, Datasets
 from fastai.learner import Learner, load_learner
+from fastai.losses import CrossEntropyLossFlat
+from fastai.vision.core import PILImageBW
+from fastai.vision.data import ImageBlock
 from learners import digits, small_cnn
 from torch import nn
 
@@ -366,3 +372,33 @@ def test_a_learner_without_targets_is_watched():
     fit(learn, [Embedding(), watch])
     steps = watch.frame("steps")
     assert set(steps["outcome"]) == {"no targets"}
+
+
+def _image(i: int) -> np.ndarray:
+    return (np.arange(64).reshape(8, 8) * (i % 10 + 1) % 256).astype(np.uint8)
+
+
+def _name(i: int) -> str:
+    return str(i % 10)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_showing_results_between_fits_changes_nothing_more_than_it_does_alone():
+    matplotlib.use("Agg")
+    block = DataBlock((ImageBlock(PILImageBW), CategoryBlock), get_x=_image, get_y=_name)
+    ends = []
+    for watch in (None, Watch(first=3, every=2)):
+        seed_everything(4)
+        learn = Learner(block.dataloaders(list(range(60)), bs=8), small_cnn(), loss_func=CrossEntropyLossFlat())
+        losses = Losses()
+        learn.add_cb(losses)
+        cbs = [watch] if watch else []
+        learn.add_cbs(cbs)
+        fit(learn, [])
+        learn.show_results(max_n=4)
+        fit(learn, [])
+        ends.append(state(learn, losses))
+        plt.close("all")
+    assert all(torch.equal(a.float(), b.float()) for a, b in zip(*ends))
+    assert no_hook_is_left(learn.model)
+    assert set(watch.frame("steps")["fit"]) == {0, 1}

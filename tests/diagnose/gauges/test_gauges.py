@@ -17,7 +17,8 @@ from fastai.optimizer import OptimWrapper
 from torch import nn
 
 from diagnose import registry
-from diagnose.gauges import Gauge
+from diagnose.gauges import Block, Gauge, Moment
+from diagnose.gauges.seconds import Seconds
 from diagnose.isolate import seed_everything
 from diagnose.watch import Watch
 
@@ -547,6 +548,25 @@ def test_seconds_add_up():
     assert (parts <= steps["seconds_batch"] * 1.0001).all()
     assert (steps["seconds_waiting"] >= 0).all()
     assert (steps["memory_resident"].dropna() > 1e7).all()
+
+
+class Event:
+    """What a CUDA event tells: milliseconds to another one."""
+
+    def __init__(self, at: float):
+        self.at = at
+
+    def elapsed_time(self, other: Event) -> float:
+        return other.at - self.at
+
+
+def test_on_a_device_its_own_events_count():
+    names = ("start", "pred", "loss", "backward", "step")
+    moment = Moment(0, marks=dict.fromkeys((*names, "end", "waiting"), 1.0))
+    moment.device_marks = {n: Event(10.0 * i) for i, n in enumerate(names)}
+    found = Seconds().rows(Block([moment]))
+    assert found["seconds_forward"][0] == found["seconds_backward"][0] == pytest.approx(0.01)
+    assert found["seconds_waiting"][0] == 0
 
 
 GAUGES = registry.entries("diagnose.gauges")
