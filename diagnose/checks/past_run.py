@@ -11,7 +11,8 @@ batch is one step.
 ## How it is judged
 Warns if the last run made fewer than 200 steps, the length of this tool's own trial, and ended with less than a tenth
 of the way from the best constant to the floor. A run that got somewhere in fewer steps passes. A Learner that has not
-been trained, or was validated since (which empties the recorder), is not judged.
+been trained, was validated since (which empties the recorder), or has searched for its rate (`lr_find`: rates that only
+rise, by a factor of 1000 or more), is not judged.
 
 ## What to do
 Count steps, not epochs: at least a few hundred before a verdict.
@@ -21,6 +22,7 @@ Real failure F6 of the notes: experiments of 6 to 20 steps, judged as "same cons
 """
 
 import math
+from itertools import pairwise
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
@@ -29,6 +31,7 @@ from diagnose.lab import Lab
 from diagnose.trial import STEPS, WINDOW
 
 NOTHING = 0.1  # of the way from the best constant to the floor
+RISE = 1e3  # of the rate over a search for it; fastai's goes from 1e-7 to 10
 
 
 class PastRun(Check):
@@ -42,6 +45,8 @@ class PastRun(Check):
         losses = [float(v) for v in getattr(getattr(lab.learn, "recorder", None), "losses", None) or []]
         if not losses:
             raise NotApplicable("the Learner keeps no losses of an earlier run")
+        if _is_search(getattr(lab.learn.recorder, "lrs", None)):
+            raise NotApplicable("the last run was a search for the learning rate (lr_find)")
         last = losses[-min(WINDOW, max(len(losses) // 2, 1)) :]
         return EvidenceList(
             [
@@ -63,3 +68,10 @@ class PastRun(Check):
         if steps < STEPS and learned < NOTHING:
             return Judgement("warn", f"{told}: {amount(learned)} learned, in fewer than {STEPS} steps")
         return Judgement("pass", f"{told}: {amount(learned)} learned")
+
+
+def _is_search(rates: object) -> bool:
+    "Rates that only rise, by orders of magnitude, as no schedule that is played to its end does."
+    rates = [float(r) for r in rates or []]
+    rising = all(a < b for a, b in pairwise(rates))
+    return len(rates) > 2 and rates[0] > 0 and rising and rates[-1] >= RISE * rates[0]

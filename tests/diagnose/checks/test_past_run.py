@@ -2,6 +2,7 @@
 
 import math
 
+import fastai.callback.schedule  # noqa: F401 - gives a Learner its lr_find
 import pytest
 from hypothesis import given
 from judging import check_of, evidence_of, is_judgement, judged
@@ -33,6 +34,15 @@ def test_a_run_that_learned_passes():
 def test_no_run_is_not_judged():
     with pytest.raises(NotApplicable):
         judged("past-run", digits())
+
+
+def test_a_search_for_the_rate_is_no_run(tmp_path):
+    learn = digits(path=tmp_path)
+    with learn.no_bar(), learn.no_logging():
+        learn.lr_find(num_it=40, show_plot=False)
+    assert learn.recorder.losses
+    with pytest.raises(NotApplicable, match="search"):
+        judged("past-run", learn)
 
 
 @given(evidence_of(NAMES))
