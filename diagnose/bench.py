@@ -347,12 +347,12 @@ class Bench:
         rows: the file of results; what it holds already is not run again.
         budget: seconds for each examination; None for no bound, and no hard limit then.
         device: "cpu", "cuda", ...: on the CPU the workers do not see any other device.
-        jobs: processes at a time; the threads of each are its share of the cores.
+        jobs: processes at a time; the threads of each are its share of OMP_NUM_THREADS, or of the cores.
     """
 
     def __init__(self, rows: Path, budget: float | None = 60.0, device: str = "cpu", jobs: int = 1):
         self.file, self.budget, self.device, self.jobs = rows, budget, device, jobs
-        self.threads = max(1, cores() // jobs)
+        self.threads = max(1, threads() // jobs)
         self.digest = package_digest()
         self.rows = {row.key: row for row in read_rows(rows)}
 
@@ -427,6 +427,12 @@ def read_rows(path: Path) -> list[Row]:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Threads to share out: OMP_NUM_THREADS if it is set, else one a core."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else cores()
 
 
 def _jsonable(row: dict[str, Any]) -> dict[str, Any]:
@@ -929,7 +935,7 @@ def about(command: str, bench: Bench) -> dict[str, str]:
         "date": datetime.date.today().isoformat(),
         "commit": commit,
         "machine": f"{_processor()}, {cores()} cores, {platform.platform(terse=True)}",
-        "device": f"{bench.device}, {bench.jobs} jobs of {bench.threads} threads, budget {budget}",
+        "device": f"{bench.device}, jobs at a time: {bench.jobs}, threads of each: {bench.threads}, budget {budget}",
         "versions": f"Python {platform.python_version()}, "
         + ", ".join(f"{n} {importlib.metadata.version(n)}" for n in names),
     }

@@ -223,6 +223,16 @@ def test_what_a_result_is_kept_for(tmp_path):
     assert runner.row(pair).key != before.key
 
 
+def test_jobs_share_the_threads(tmp_path, monkeypatch):
+    def of(jobs):
+        return Bench(tmp_path / "rows.jsonl", jobs=jobs).threads
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert [of(1), of(2), of(3), of(16)] == [8, 4, 2, 1]
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert of(1) == bench.cores()
+
+
 # ---- running -----------------------------------------------------------------------------------------------------
 
 FAKES = {
