@@ -1,4 +1,8 @@
-"""Every fault is named: the injected cause stands first, and is proven."""
+"""Whole examinations of faulty subjects: the injected cause stands first, and is proven.
+
+One fault for each of the commonest causes; every other fault is named in the tests of its cause, with the checks that
+matter there, and by `diagnose bench` in whole examinations.
+"""
 
 import pytest
 from learners import digits
@@ -38,21 +42,20 @@ def is_named(subject, fault, seed):
         assert first.proof.after.learned >= 0.8
 
 
-# one in twenty shuffles looks informative by chance, and what a late check suspects is not settled yet
-CHANCE = pytest.mark.xfail(
-    reason="an exact test at p = 0.05, settled by itself in the tests of its cause", strict=False
-)
+COMMONEST = [
+    *("activation-twice", "detached-encoder", "head-replaced", "loss-summed", "lr-too-high", "lr-too-low"),
+    *("target-not-reshaped", "weights-constant", "weights-frozen", "wrong-view"),
+]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("id", [pytest.param(f, marks=CHANCE if f == "labels-shuffled" else ()) for f in FAULTS])
-def test_fault_in_a_digits_classifier_is_named_first_and_proven(id, seed):
-    is_named(from_learner(digits(seed)), FAULTS[id], seed)
+@pytest.mark.parametrize("id", COMMONEST)
+def test_fault_in_a_digits_classifier_is_named_first_and_proven(id):
+    is_named(from_learner(digits(0)), FAULTS[id], 0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["classification", "regression"])
-@pytest.mark.parametrize("id", FAULTS)
+@pytest.mark.parametrize("id", COMMONEST)
 def test_fault_in_unmix_is_named_first_and_proven(id, target):
     if (id, target) == ("loss-summed", "regression"):
         pytest.skip("summed over 16 rows the soft cross-entropy still learns at this rate: no fault, and not failed")
