@@ -283,7 +283,6 @@ def pairs_of(
     seeds: Iterable[int],
     smoke: bool = False,
     into_odd: bool = False,
-    sample: int | None = None,
 ) -> list[Pair]:
     """Every pair, in an order that mixes faults and subjects, the same on every machine: what is done by any moment is
     a fair sample, and the time that is left can be told.
@@ -291,7 +290,6 @@ def pairs_of(
     Args:
         smoke: only what the subjects name as the smoke part.
         into_odd: put faults into the odd-but-right subjects too, which else stay as they are.
-        sample: at most so many pairs with a fault, the first of that order; healthy ones all stay.
     """
     pairs = [
         Pair(fault, case, seed)
@@ -300,10 +298,7 @@ def pairs_of(
         for seed in seeds
         if (fault in case.smoke if smoke else fault == HEALTHY or into_odd or not case.odd)
     ]
-    pairs.sort(key=lambda p: hashlib.sha256(p.name.encode()).digest())
-    faulty = [p for p in pairs if p.fault != HEALTHY]
-    left_out = set() if sample is None else set(faulty[sample:])
-    return [p for p in pairs if p not in left_out]
+    return sorted(pairs, key=lambda p: hashlib.sha256(p.name.encode()).digest())
 
 
 @functools.cache
@@ -346,11 +341,20 @@ class Bench:
     Args:
         rows: the file of results; what it holds already is not run again.
         budget: seconds for each examination; None for no bound, and no hard limit then.
+        each: of each fault only so many pairs, the first in order to which it applies; healthy ones all stay.
         device: "cpu", "cuda", ...: on the CPU the workers do not see any other device.
         jobs: processes at a time; the threads of each are its share of OMP_NUM_THREADS, or of the cores.
     """
 
-    def __init__(self, rows: Path, budget: float | None = 60.0, device: str = "cpu", jobs: int = 1):
+    def __init__(
+        self,
+        rows: Path,
+        budget: float | None = 60.0,
+        device: str = "cpu",
+        jobs: int = 1,
+        each: int | None = None,
+    ):
+        self.each = each
         self.file, self.budget, self.device, self.jobs = rows, budget, device, jobs
         self.threads = max(1, threads() // jobs)
         self.digest = package_digest()
@@ -366,6 +370,20 @@ class Bench:
         """Rows that are there already."""
         return [self.rows[key] for pair in pairs if (key := self.row(pair).key) in self.rows]
 
+    def state(self, pairs: Iterable[Pair]) -> tuple[int, int]:
+        """How many pairs are done, and of how many in all, so far as it is known which faults apply."""
+        pairs = list(pairs)
+        rows, by_fault = self.done(pairs), Counter(p.fault for p in pairs)
+        if self.each is None:
+            return len(rows), len(pairs)
+        counted = Counter(r.fault for r in rows if r.counts)
+        apart = Counter(r.fault for r in rows if not r.counts)
+        totals = {
+            fault: n - apart[fault] if fault == HEALTHY else min(self.each, n - apart[fault])
+            for fault, n in by_fault.items()
+        }
+        return sum(min(counted[fault], n) for fault, n in totals.items()), sum(totals.values())
+
     def run(self, pairs: Iterable[Pair], told: Told | None = None) -> None:
         """Examine every pair that has no row yet.
 
@@ -373,21 +391,24 @@ class Bench:
             KeyboardInterrupt: Ctrl-C; the workers are ended, what was written stays.
             DiagnoseError: the workers cannot be started.
         """
-        told = told or Told()
+        told, pairs = told or Told(), list(pairs)
         todo = [p for p in pairs if self.row(p).key not in self.rows]
+        begun = Counter(row.fault for row in self.done(pairs) if row.counts)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with _environment(self.device, self.threads), tempfile.TemporaryDirectory(prefix="bench-") as logs:
-            self._run(todo, told, Path(logs))
+            self._run(todo, begun, told, Path(logs))
 
-    def _run(self, todo: list[Pair], told: Told, logs: Path) -> None:
-        waiting, live = iter(enumerate(todo)), []
+    def _run(self, todo: list[Pair], begun: Counter[str], told: Told, logs: Path) -> None:
+        live: list[_Worker] = []
         try:
             while True:
-                while len(live) < self.jobs and (job := next(waiting, None)):
-                    worker = _Worker(self, job[1], logs / f"{job[0]}.log")
+                while len(live) < self.jobs and (pair := self._next(todo, begun)):
+                    todo.remove(pair)
+                    begun[pair.fault] += 1
+                    worker = _Worker(self, pair, logs / f"{len(todo)}.log")
                     live.append(worker)  # before it is started, so that an interrupt at any moment ends it
                     worker.start()
-                    told.began(worker.pair)
+                    told.began(pair)
                 if not live:
                     break
                 until = min(w.deadline for w in live) - time.monotonic()
@@ -396,11 +417,16 @@ class Bench:
                 for worker in list(live):
                     if row := worker.result():
                         live.remove(worker)
+                        begun[row.fault] -= not row.counts
                         self._write(row)
                         told.ended(row)
         finally:
             for worker in live:
                 worker.end()
+
+    def _next(self, todo: list[Pair], begun: Counter[str]) -> Pair | None:
+        "The next pair whose fault has not been seen often enough, counting those that are being examined."
+        return next((p for p in todo if self.each is None or p.fault == HEALTHY or begun[p.fault] < self.each), None)
 
     def _write(self, row: Row) -> None:
         self.rows[row.key] = row

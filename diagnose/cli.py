@@ -219,8 +219,8 @@ def bench(
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Keep the rows that are there, or start anew.")
     ] = True,
-    sample: Annotated[
-        int | None, typer.Option(min=0, help="At most so many pairs with a fault, a fixed fair sample of all.")
+    each: Annotated[
+        int | None, typer.Option(min=1, help="Of each fault only so many pairs, spread over subjects and seeds.")
     ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="A fixed small part, for CI.")] = False,
     min_recall: Annotated[
@@ -236,8 +236,8 @@ def bench(
     from diagnose import bench as benches
 
     known = [benches.HEALTHY, *(e.id for e in _entries(Listing.faults))]
-    if smoke and (learner or faults != "all" or subjects != "all" or sample is not None):
-        raise DiagnoseError("--smoke is a fixed part: leave out --faults, --subjects, --learner and --sample")
+    if smoke and (learner or faults != "all" or subjects != "all" or each):
+        raise DiagnoseError("--smoke is a fixed part: leave out --faults, --subjects, --learner and --each")
     if learner and (catalogue or subjects != "all"):
         raise DiagnoseError("name the subjects by --learner, or by --catalogue and --subjects")
     if learner:
@@ -249,7 +249,7 @@ def bench(
     seconds = _seconds(budget)
     wanted = benches.chosen(faults, known, "--faults")
     into_odd = subjects.strip() != "all"
-    pairs = benches.pairs_of(cases, wanted, _seeds(seeds, smoke), smoke, into_odd, sample)
+    pairs = benches.pairs_of(cases, wanted, _seeds(seeds, smoke), smoke, into_odd)
     if not pairs:
         raise DiagnoseError("no pair is left of these options")
     writable_folder(out)
@@ -258,7 +258,7 @@ def bench(
     rows = out / "rows.jsonl"
     if not resume:
         rows.unlink(missing_ok=True)
-    runner = benches.Bench(rows, seconds, device, jobs or benches.cores())
+    runner = benches.Bench(rows, seconds, device, jobs or benches.cores(), each)
     interrupted = _run_bench(runner, pairs)
     done = runner.done(pairs)
     summary, about = benches.summarise(done), benches.about(benches.command_line(sys.argv[1:]), runner)
@@ -268,9 +268,10 @@ def bench(
     if format is Format.json:
         print(benches.to_json(summary, about))
     else:
-        _print_bench(benches.tables(summary, whole=bool(learner)), len(done), len(pairs), out, learner, done)
+        _print_bench(benches.tables(summary, whole=bool(learner)), runner.state(pairs), out, learner, done)
     if interrupted:
-        print(f"diagnose: interrupted after {len(done)} of {len(pairs)}; the same command goes on", file=sys.stderr)
+        count, total = runner.state(pairs)
+        print(f"diagnose: interrupted after {count} of {total}; the same command goes on", file=sys.stderr)
         raise typer.Exit(130)
     numbers = summary["parts"]["all"]
     recall, false = numbers["faulty pairs detected"], numbers["healthy failed"]
@@ -318,7 +319,7 @@ def _run_bench(runner, pairs) -> bool:
     console = Console(stderr=True)
     left = TimeRemainingColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left)
-    before = len(runner.done(pairs))
+    before, total = runner.state(pairs)
 
     class Display(Told):
         ended_at = time.monotonic()
@@ -327,14 +328,14 @@ def _run_bench(runner, pairs) -> bool:
             bar.update(task, description=pair.name[-48:])
 
         def ended(self, row):
-            bar.advance(task)
-            done = int(bar.tasks[0].completed)
-            if not console.is_terminal and (done == len(pairs) or time.monotonic() - self.ended_at > 30):
+            done, total = runner.state(pairs)
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal and (done == total or time.monotonic() - self.ended_at > 30):
                 self.ended_at = time.monotonic()
-                console.print(f"{done} of {len(pairs)} done")
+                console.print(f"{done} of {total} done")
 
     with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as bar:
-        task = bar.add_task("starting", total=len(pairs), completed=before)
+        task = bar.add_task("starting", total=total, completed=before)
         try:
             runner.run(pairs, Display())
         except KeyboardInterrupt:
@@ -342,7 +343,7 @@ def _run_bench(runner, pairs) -> bool:
     return False
 
 
-def _print_bench(tables, done: int, wanted: int, out: Path, learner: str | None, rows) -> None:
+def _print_bench(tables, state: tuple[int, int], out: Path, learner: str | None, rows) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -361,7 +362,7 @@ def _print_bench(tables, done: int, wanted: int, out: Path, learner: str | None,
             shown.add_row(*map(Text, row))
         console.print(shown)
         console.print()
-    console.print(Text(f"{done} of {wanted} pairs; {out / 'results.json'}"))
+    console.print(Text(f"{state[0]} of {state[1]} pairs; {out / 'results.json'}"))
 
 
 def _print_own(console, learner: str, rows) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -186,12 +187,26 @@ def test_faults_go_into_ordinary_subjects_and_the_order_mixes_them():
     assert len(bench.pairs_of(cases, faults, [0, 1], into_odd=True)) == 16
 
 
-def test_a_sample_is_the_same_every_time_and_keeps_the_healthy():
-    cases, faults = [Case("one", "one.py:build"), Case("two", "two.py:build")], [HEALTHY, *"abcdefgh"]
-    every, some = bench.pairs_of(cases, faults, [0]), bench.pairs_of(cases, faults, [0], sample=5)
-    assert sum(p.fault != HEALTHY for p in some) == 5
-    assert sum(p.fault == HEALTHY for p in some) == 2
-    assert [p for p in every if p in some] == some
+def test_of_each_fault_the_first_that_apply_are_taken(tmp_path):
+    cases = [Case(f"s{i}", "x.py:build") for i in range(8)]
+    pairs = bench.pairs_of(cases, [HEALTHY, "a", "b"], [0])
+    runner = Bench(tmp_path / "rows.jsonl", each=2)
+    assert runner.state(pairs) == (0, 8 + 2 + 2)
+    of_a = [p for p in pairs if p.fault == "a"]
+    outcomes = dict(zip(of_a, ["not applicable", "examined", "not applicable", "crashed", "examined"]))
+    todo, begun, taken = list(pairs), Counter(), []
+    while pair := runner._next(todo, begun):
+        todo.remove(pair)
+        taken.append(pair)
+        found = runner.row(pair, outcome=outcomes.get(pair, "examined"))
+        begun[pair.fault] += found.counts
+        runner.rows[found.key] = found
+    assert [p for p in taken if p.fault == "a"] == of_a[:4]
+    assert [p for p in taken if p.fault == "b"] == [p for p in pairs if p.fault == "b"][:2]
+    assert sum(p.fault == HEALTHY for p in taken) == 8
+    assert runner.state(pairs) == (12, 12)
+    for pair in of_a[4:]:
+        assert pair not in taken
 
 
 @pytest.mark.parametrize(
