@@ -136,6 +136,8 @@ class _Examination:
         trials = [c for c in plan if c.stage == "trial"]
         self._run_checks(c for c in plan if c.stage != "trial")
         if self.raised:
+            self._settle("inspection")
+            self._settle("trial")
             self._leave_out_all(trials + extra, "the subject's own code raises on its own batch")
             return
         if self._value("gradient-flow", "loss has a gradient", True) is False:
@@ -151,8 +153,8 @@ class _Examination:
         while late and not self._proven():
             check = late.pop(0)
             self._run_checks([check])
-            if check.id == LADDER and not self._learned():
-                self._settle("trial")
+            self._settle("inspection")
+            self._settle("trial")
         self._leave_out_all(late, "not needed: a cause is proven already")
         if any(c.status == "fail" for c in self.state.checks) and not self._proven():
             self._run_checks(extra)
@@ -240,6 +242,8 @@ class _Examination:
         try:
             self.state.settled[cause.id] = cause.settle(self.lab, suspicion)
         except NotApplicable as e:
+            self._leave_out(cause.id, f"its cure could not be tried: {e}")
+        except SubjectError as e:
             self._leave_out(cause.id, f"its cure could not be tried: {e}")
         except BudgetSpent:
             self._out_of_time(cause.id)

@@ -11,11 +11,11 @@ learned, the training loss falls, and nothing is ever gained on rows that were n
 
 ## How it is judged
 The share of orders with a loss as low as the true one is an exact p-value for any loss and any kind of target: labels
-without a relation to the inputs reach 0.05 in one of twenty runs, and the second time 0.02 in one of fifty. On digits
-it is 0.005, with half of all labels replaced by random ones too. Warns if both say chance although at least 0.1 of the
-training rows was learned: by heart, then. Skips if less was learned: nothing can be concluded. A task that is learned
-only from more than 320 rows looks the same, hence it never fails. A registered task makes its own labels and is asked
-with its easier versions.
+without a relation to the inputs reach 0.01 in one of a hundred runs, and the second time 0.02 in one of fifty. On
+digits it is 0.005, with half of all labels replaced by random ones too. Warns if both say chance although at least 0.1
+of the training rows was learned: by heart, then. Skips if less was learned: nothing can be concluded. A task that is
+learned only from more than 320 rows looks the same, hence it never fails. A registered task makes its own labels and is
+asked with its easier versions.
 
 ## What to do
 Look at rows with their labels (`learn.dls.show_batch()`); look for a shuffle, a sort or a filter that moves inputs and
@@ -35,7 +35,7 @@ from diagnose.checks._probing import chance_of_targets, no_labels, pieces_of, re
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 
-LIKELY = 0.05  # p up to which the few rows suffice
+LIKELY = 0.01  # p up to which the few rows suffice
 CHANCE = 0.02  # p up to which the many do
 BY_HEART = 0.1  # of the training rows: clearly more than the best constant
 FEWEST = 4  # batches held out

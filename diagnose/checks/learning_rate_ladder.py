@@ -11,7 +11,8 @@ A ladder can also answer "there is no good rate", which no rate finder can.
 
 ## How it is judged
 Fails if the configured rate learns less than 0.2 of the batch in its 60 steps and another rung learns 0.6 more. A
-rate that learns the batch slowly passes. If no rung learns, the rate is not the cause and the check warns.
+rate that learns the batch slowly, in the 200 steps of the whole trial, passes. If no rung learns, the rate is not the
+cause and the check warns.
 
 ## What to do
 Take the best rung, or the one below it for a long run.
@@ -68,6 +69,7 @@ class LearningRateLadder(Check):
         found += [
             Evidence(name="configured rate", value=configured),
             Evidence(name="learned at the configured rate", value=learned[0], unit="share"),
+            Evidence(name="learned in the whole trial", value=lab.baseline.learned, unit="share"),
             Evidence(name="best rung", value=rate_text(scaled_rate(lab.learn.lr, 10.0**best))),
             Evidence(name="learned at the best rung", value=usable.get(best, math.nan), unit="share"),
             Evidence(name="powers of ten to the best rung", value=best),
@@ -97,8 +99,10 @@ class LearningRateLadder(Check):
         told = f"learning rate {rate} learns {amount(here)} of the batch in {RUNG_STEPS} steps"
         if not best >= SLOW:
             return Judgement("warn", f"no rate learns: {told}; the best, {rung}, learns {amount(best)}")
+        place = "the best rung" if not power else f"the best rung is {rung} ({amount(best)})"
         if here >= SLOW:
-            place = "the best rung" if not power else f"the best rung is {rung} ({amount(best)})"
             return Judgement("pass", f"{told}; {place}")
+        if (whole := number(evidence, "learned in the whole trial")) >= LEARNED:
+            return Judgement("pass", f"{told}, and {amount(whole)} in the whole trial; {place}")
         status = "fail" if math.isnan(here) or best - here >= BETTER else "warn"
         return Judgement(status, f"{told}; {rung} learns {amount(best)}")
