@@ -143,9 +143,9 @@ class Samples:
         bucket.used += 1
         return bucket.used - 1
 
-    @torch.no_grad()
     def copy(self, step: int, pairs: Iterable[tuple[Slot, Tensor]]) -> None:
-        """Take the samples of one step: (slot, view as `sample` gives it), all by one copy."""
+        """Take the samples of one step: (slot, view as `sample` gives it), all by one copy. To be called without
+        gradients enabled."""
         targets, sources = [], []
         for slot, view in pairs:
             key = (step, view.shape)
@@ -169,9 +169,8 @@ class Samples:
             sizes.append(view.numel())
         return Plan([s for s, _ in pairs], [v for _, v in pairs], counts)
 
-    @torch.no_grad()
     def repeat(self, step: int, plan: Plan) -> None:
-        """`copy` by a plan."""
+        """`copy` by a plan. To be called without gradients enabled."""
         if not plan.sources:
             return
         targets = plan.targets.get(step)

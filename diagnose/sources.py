@@ -95,6 +95,7 @@ class ActivationSource:
 
     # ---- taking ------------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def take(self, place: int, step: int, samples: bool = True) -> list[tuple[Call, Tensor]]:
         """After the pass: take the samples of this step, if wanted. Returns every call with its whole output."""
         self.detach()
@@ -115,18 +116,17 @@ class ActivationSource:
         self._calls.clear()
         if not samples:
             return found
-        with torch.no_grad():
-            if self.whole:
-                self._packed += [(place, call, exact(t, kurtosis=False)) for call, t in found]
-                self.sizes |= {call: t.numel() for call, t in found}
-            else:
-                self.samples.copy(place, [(self._slot(call, t), sample(t, step + 1)) for call, t in found])
-            for call, t in found:
-                if self.kinds[call] in LIMITS:
-                    low, high = LIMITS[self.kinds[call]]
-                    values = sample(t, step + 1).float()
-                    at = (values <= low + AT_LIMIT) | (values >= high - AT_LIMIT)
-                    self._saturated.append((place, call, at.float().mean()))
+        large = [(call, t) for call, t in found if self.whole and t.numel() > SAMPLE]
+        self._packed += [(place, call, exact(t, kurtosis=False)) for call, t in large]
+        self.sizes |= {call: t.numel() for call, t in large}
+        small = found if not large else [(call, t) for call, t in found if t.numel() <= SAMPLE]
+        self.samples.copy(place, [(self._slot(call, t), sample(t, step + 1)) for call, t in small])
+        for call, t in found:
+            if self.kinds[call] in LIMITS:
+                low, high = LIMITS[self.kinds[call]]
+                values = sample(t, step + 1).float()
+                at = (values <= low + AT_LIMIT) | (values >= high - AT_LIMIT)
+                self._saturated.append((place, call, at.float().mean()))
         return found
 
     def _slot(self, call: Call, t: Tensor) -> Slot:
@@ -146,12 +146,7 @@ class ActivationSource:
 
     def reduce(self, moments: list[Moment]) -> Activations:
         """The statistics of what was taken; the memory is free for the next block."""
-        if self.whole:
-            rows = _whole(moments, self._packed)
-            self._packed = []
-        else:
-            places, names, packed = self.samples.reduce(_statistics(False))
-            rows = Rows(moments, places, names, _shaped(packed))
+        rows = _rows(moments, self.samples, self._packed, False, list(self._names.values()))
         shares = to_host([v for _, _, v in self._saturated])
         saturated = {(k, c): float(v) for (k, c, _), v in zip(self._saturated, shares)}
         column = np.array([saturated.get(key, np.nan) for key in zip(rows.place.tolist(), rows.names)])
@@ -178,13 +173,23 @@ def _statistics(kurtosis: bool) -> Callable[[Tensor, Tensor | None], Tensor]:
     return lambda rows, counts: summarise(rows, counts, kurtosis, counts is not None or rows.shape[1] < SAMPLE)
 
 
-def _shaped(packed: np.ndarray) -> np.ndarray:
-    return packed if packed.ndim == 2 else summarise(torch.zeros(0, 1)).numpy()
-
-
-def _whole(moments: list[Moment], packed: list[tuple[int, Any, Tensor]]) -> Rows:
-    stacked = torch.stack([p.cpu() for _, _, p in packed]).numpy() if packed else _shaped(np.zeros(0))
-    return Rows(moments, np.array([k for k, _, _ in packed], dtype=np.int64), [n for _, n, _ in packed], stacked)
+def _rows(
+    moments: list[Moment], samples: Samples, whole: list[tuple[int, Any, Tensor]], kurtosis: bool, order: list
+) -> Rows:
+    "Statistics of what was sampled; of what was read whole too, those replace the sample's. Within a step by `order`."
+    places, names, packed = samples.reduce(_statistics(kurtosis))
+    if not len(packed):
+        packed = summarise(torch.zeros(0, 1)).numpy()
+    if whole:
+        read = {(k, n) for k, n, _ in whole}
+        kept = [i for i, key in enumerate(zip(places.tolist(), names)) if key not in read]
+        places = np.concatenate([places[kept], [k for k, _, _ in whole]]).astype(np.int64)
+        names = [names[i] for i in kept] + [n for _, n, _ in whole]
+        packed = np.concatenate([packed[kept], torch.stack([p.cpu() for _, _, p in whole]).numpy()])
+        rank = {name: i for i, name in enumerate(order)}
+        by_order = np.lexsort((np.array([rank[n] for n in names]), places))
+        places, names, packed = places[by_order], [names[i] for i in by_order], packed[by_order]
+    return Rows(moments, places, names, packed)
 
 
 def modules(model: nn.Module, refused: dict[str, str]) -> list[tuple[str, nn.Module]]:
@@ -265,6 +270,10 @@ class ParameterSource:
             kept = self._plans[which] = (where, list(of), into.plan(list(zip(slots, views))))
         into.repeat(place, kept[2])
 
+    def _large(self, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
+        "What must be read whole beside its sample: a small tensor's sample is the whole."
+        return [(n, t) for n, t in tensors.items() if t.numel() > SAMPLE] if self.whole else []
+
     def _grads(self) -> dict[str, Tensor]:
         return {n: g for n, p in self.named.items() if (g := p.grad) is not None}
 
@@ -278,8 +287,7 @@ class ParameterSource:
         """What stands before the step: weights, and gradients unscaled and not yet clipped."""
         if weights:
             self._copy(self.before, place, "before", self.named)
-            if self.whole:
-                self._packed["weights"] += [(place, n, exact(t)) for n, t in self.named.items()]
+            self._packed["weights"] += [(place, n, exact(t)) for n, t in self._large(self.named)]
         found = self._grads() if gradients else {}
         if gradients:
             self._copy(self.gradients, place, "gradients", found)
@@ -288,8 +296,7 @@ class ParameterSource:
             }
             if len(found) < len(self.named):
                 self._missing += [(place, n) for n, p in self.named.items() if p.requires_grad and n not in found]
-            if self.whole:
-                self._packed["gradients"] += [(place, n, exact(t, kurtosis=False)) for n, t in found.items()]
+            self._packed["gradients"] += [(place, n, exact(t, kurtosis=False)) for n, t in self._large(found)]
         if self._recorded % self.exact_every == 0:
             self._take_exact(place, self.named if weights else {}, found)
         self._recorded += 1
@@ -319,11 +326,11 @@ class ParameterSource:
         if self._start is not None:
             found.distance = _paired(self.before, self._start, lambda now, start: _relative_change(start, now), at=0)
         if weights:
-            found.weights = self._rows(moments, "weights", self.before, True)
+            found.weights = _rows(moments, self.before, self._packed["weights"], True, list(self.named))
         if gradients:
-            found.gradients = self._rows(moments, "gradients", self.gradients, False)
+            found.gradients = _rows(moments, self.gradients, self._packed["gradients"], False, list(self.named))
             if any(counts.any() for _, _, counts in self.applied.each()):
-                found.applied = Rows(moments, *_summaries(self.applied, False))
+                found.applied = _rows(moments, self.applied, [], False, list(self.named))
             found.cosine = self._cosines(moments)
             self._remember(moments)
         found.missing, found.sparse = self._missing, self._sparse
@@ -333,11 +340,6 @@ class ParameterSource:
             found.peaks |= {(place, n): float(v) for n, v in zip(of_weights, values[len(norms) :])}
         self.clear()
         return found
-
-    def _rows(self, moments: list[Moment], which: str, samples: Samples, kurtosis: bool) -> Rows:
-        if self.whole:
-            return _whole(moments, self._packed[which])
-        return Rows(moments, *_summaries(samples, kurtosis))
 
     def _cosines(self, moments: list[Moment]) -> dict[tuple[int, str], float]:
         "Of every gradient with that of the step before: the neighbour, where that was recorded too."
@@ -387,11 +389,6 @@ class ParameterSource:
             samples.clear()
         self._packed = {"weights": [], "gradients": []}
         self._missing, self._sparse, self._exact = [], {}, []
-
-
-def _summaries(samples: Samples, kurtosis: bool) -> tuple[np.ndarray, list, np.ndarray]:
-    places, names, packed = samples.reduce(_statistics(kurtosis))
-    return places, names, _shaped(packed)
 
 
 def _paired(a: Samples, b: Samples, function: Callable, at: int | None = None) -> dict[tuple[int, str], float]:

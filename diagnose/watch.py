@@ -171,7 +171,7 @@ class Recording:
         self._due_of: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
         self._block_began = self._last_end = 0.0
         self._guard: _Guard | None = None
-        self._clip_follows = False
+        self._clip_follows = self._ask_later = False
         self._fitting = False
         self.handlers: dict[str, Callable] = {
             name: getattr(self, f"on_{name}")
@@ -256,18 +256,19 @@ class Recording:
     def on_after_loss(self, learn) -> None:
         if not learn.training:
             return
-        if len(learn.yb) and learn.loss.device.type == "cpu":
+        loss = learn.loss.as_subclass(torch.Tensor) if len(learn.yb) else None  # typed tensors dispatch in Python
+        self._ask_later = loss is not None and loss.device.type != "cpu"
+        if loss is not None and not self._ask_later:
             self._ask_at_loss(learn)
         m = self.moment
         if m is None:
             return
         self._mark(m, "loss", learn)
         m.pred, m.targets = learn.pred, learn.yb
-        if len(learn.yb):
-            m.loss = learn.loss.detach().as_subclass(torch.Tensor)  # typed tensors dispatch in Python
+        m.loss = None if loss is None else loss.detach()
         self._observe("after_loss", m, learn)
         m.pred, m.targets = None, ()
-        m.outcome = "cancelled" if len(learn.yb) else "no targets"  # until a step is made
+        m.outcome = "no targets" if loss is None else "cancelled"  # until a step is made
 
     def on_after_backward(self, learn) -> None:
         if self.moment is not None and learn.training:
@@ -310,7 +311,8 @@ class Recording:
     def on_after_batch(self, learn) -> None:
         if not learn.training:
             return
-        if len(learn.yb) and learn.loss.device.type != "cpu":
+        if self._ask_later:
+            self._ask_later = False
             self._ask_at_loss(learn)  # fastai's Recorder waits for the device here anyway
         m, self.moment = self.moment, None
         self.step += 1
@@ -372,9 +374,10 @@ class Recording:
             event.record()
 
     def _observe(self, event: str, m: Moment, learn) -> None:
-        for id, method in self._observers[event]:
-            if id in m.due:
-                with torch.no_grad():
+        due = [method for id, method in self._observers[event] if id in m.due]
+        if due:
+            with torch.no_grad():
+                for method in due:
                     method(m, learn)
 
     # ---- blocks ------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class NonfiniteLoss(Alarm):
         loss = learn.loss
         if not isinstance(loss, Tensor):
             return
-        loss = loss.detach().as_subclass(Tensor)  # typed tensors dispatch in Python, at every step
+        loss = loss.as_subclass(Tensor).detach()  # typed tensors dispatch in Python, at every step
         if math.isfinite(loss.item()) if loss.ndim == 0 else bool(torch.isfinite(loss).all()):
             return
         value = float(loss.float().mean())
