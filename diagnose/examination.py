@@ -252,8 +252,9 @@ class _Examination:
     def _settle_together(self) -> None:
         "No single change restores learning: look for two or three that do, each of them needed."
         level = self._value(BASELINE, "learned", math.nan)
-        if not math.isfinite(level) or self._learned():
-            return
+        unlearned = any(c.id == BASELINE and c.status == "fail" for c in self.state.checks)
+        if not math.isfinite(level) or not unlearned:
+            return  # where a constant suffices there is nothing that a change could restore
         self.progress.doing("do two faults stand together? their cures, on a copy")
         try:
             for part, settled in combining.search(self.lab, self._parts(), max(level, 0.0)):
@@ -309,7 +310,7 @@ class _Examination:
             results.append(
                 CauseResult(
                     id=cause.id,
-                    score=_score(suspicion, settled),
+                    score=_score(suspicion, settled, self._learned()),
                     proven=bool(settled and settled.proven),
                     refuted=bool(settled and settled.refuted),
                     where=suspicion.where,
@@ -392,7 +393,8 @@ class _Examination:
         return diagnosis
 
     def _verdict(self, causes: list[CauseResult], partial: bool) -> tuple[Verdict, str]:
-        proven = [c for c in causes if c.proven]
+        proven = [c for c in causes if c.proven and self.causes[c.id].fails]
+        past = [c for c in causes if c.proven and not self.causes[c.id].fails]
         failed = [c for c in self.state.checks if c.status == "fail"]
         warned = [c for c in self.state.checks if c.status == "warn"]
         if proven:
@@ -412,6 +414,11 @@ class _Examination:
             ruled_out = [c.id for c in causes if c.refuted]
             note = f" Ruled out: {', '.join(ruled_out)}." if ruled_out else ""
             return "warn", f"Something is wrong, and no cause is proven: {failed[0].id}: {failed[0].summary}.{note}"
+        if past:
+            return (
+                "warn",
+                f"It can learn, and it is proven why its last run did not: {past[0].id}. {_sentence(past[0].summary)}",
+            )
         if warned:
             return "warn", f"It may learn, with a doubt: {warned[0].id}: {warned[0].summary}."
         if self.state.left_out_for_time:
@@ -446,12 +453,13 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
-def _score(suspicion: Suspicion, settled: Settled | None) -> float:
+def _score(suspicion: Suspicion, settled: Settled | None, learned: bool) -> float:
     if settled and settled.proven:
         return round(0.9 + 0.1 * suspicion.strength, 3)
     if settled and settled.refuted:
         return 0.05
-    return round(0.8 * suspicion.strength, 3)
+    score = 0.8 * suspicion.strength
+    return round(min(score, 0.3) if learned and settled else score, 3)  # tried, unproven, and no hindrance
 
 
 def in_order(results: list[CauseResult], causes: dict[str, Cause]) -> list[CauseResult]:

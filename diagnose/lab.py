@@ -270,7 +270,8 @@ class Lab:
             callbacks=[watch] if watch else [],
             **kwargs,
         )
-        trial.recorded = watch.store if watch else None
+        if watch:
+            trial.recorded = watch.store
         return trial
 
     @cached_property

@@ -14,7 +14,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +181,8 @@ class Recording:
                 *("before_step", "after_cancel_step", "after_step", "after_cancel_batch", "after_batch", "after_fit"),
             )
         }
-        self._at_loss = [a for a in self.alarms.values() if type(a).after_loss is not Alarm.after_loss]
-        self._observers = {
-            event: [(g.id, getattr(g, event)) for g in self.gauges.values() if hasattr(g, event)] for event in EVENTS
-        }
+        self.failed: dict[str, str] = {}
+        self._find_observers()
 
     # ---- the run -----------------------------------------------------------------------------------------------------
 
@@ -374,18 +373,37 @@ class Recording:
             event.record()
 
     def _observe(self, event: str, m: Moment, learn) -> None:
-        due = [method for id, method in self._observers[event] if id in m.due]
+        due = [(id, method) for id, method in self._observers[event] if id in m.due]
         if due:
             with torch.no_grad():
-                for method in due:
-                    method(m, learn)
+                for id, method in due:
+                    with self._kept_out_of_training("gauge", id):
+                        method(m, learn)
+
+    @contextmanager
+    def _kept_out_of_training(self, kind: str, id: str) -> Iterator[None]:
+        "An error of ours must not end a training: whatever raises is turned off, and told once."
+        try:
+            yield
+        except Exception as e:
+            self.failed[id] = f"{type(e).__name__}: {e}"
+            log.warning("the %s %s is off from here on: it raised %s", kind, id, self.failed[id])
+            (self.gauges if kind == "gauge" else self.alarms).pop(id, None)
+            self._find_observers()
+
+    def _find_observers(self) -> None:
+        self._at_loss = [a for a in self.alarms.values() if type(a).after_loss is not Alarm.after_loss]
+        self._observers = {
+            event: [(g.id, getattr(g, event)) for g in self.gauges.values() if hasattr(g, event)] for event in EVENTS
+        }
 
     # ---- blocks ------------------------------------------------------------------------------------------------------
 
     def _ask_at_loss(self, learn) -> None:
-        for alarm in self._at_loss:
-            for raised in alarm.after_loss(self.step, learn):
-                self._ring(raised)
+        for alarm in list(self._at_loss):
+            with self._kept_out_of_training("alarm", alarm.id):
+                for raised in alarm.after_loss(self.step, learn):
+                    self._ring(raised)
         self._stop_if_asked()
 
     def _ring(self, raised: Raised) -> None:
@@ -421,8 +439,10 @@ class Recording:
         if self.parameters:
             block.parameters = self.parameters.reduce(moments, "weights" in self.wanted, "gradients" in self.wanted)
         tables: dict[str, dict[str, Any]] = {"steps": {"step": block.steps()}}
-        for gauge in self.gauges.values():
-            columns = gauge.rows(block)
+        for gauge in list(self.gauges.values()):
+            columns = None
+            with self._kept_out_of_training("gauge", gauge.id):
+                columns = gauge.rows(block)
             if columns is not None and gauge.table != "steps":
                 columns = _of_due_steps(columns, [m.step for m in moments if gauge.id in m.due], len(moments))
             if columns is not None:
@@ -431,10 +451,11 @@ class Recording:
             self.store.append(table, columns)
             for listener in self.listeners:
                 listener.on_rows(table, columns)
-        for alarm in self.alarms.values() if learn is not None else ():
+        for alarm in list(self.alarms.values()) if learn is not None else ():
             if any(t in tables for t in alarm.tables):
-                for raised in alarm.look(tables, moments, learn):
-                    self._ring(raised)
+                with self._kept_out_of_training("alarm", alarm.id):
+                    for raised in alarm.look(tables, moments, learn):
+                        self._ring(raised)
         self._fit_blocks()
         if time.monotonic() - self._written > WRITTEN or self._newly_raised:
             self._write()

@@ -63,6 +63,7 @@ class Cause:
         settled_by: "inspection" before any training, "trial" by a paired trial.
         explains: ids of causes whose cure also cures this one; where both are proven this one stands first.
         when_learned: whether to settle it although the batch is learned.
+        fails: whether a subject that has it is failed; False for what spoilt an earlier run of one that can learn.
         questions: numbers of the notes' checklist (`diagnosis.QUESTIONS`) that it answers.
     """
 
@@ -72,6 +73,7 @@ class Cause:
     settled_by: ClassVar[Literal["inspection", "trial"]] = "trial"
     explains: ClassVar[tuple[str, ...]] = ()
     when_learned: ClassVar[bool] = False
+    fails: ClassVar[bool] = True
     questions: ClassVar[tuple[int, ...]] = ()
 
     def suspect(self, findings: Findings) -> Suspicion | None:

@@ -50,6 +50,7 @@ CHECK = "labels-informative"
 ITEMS, HELD_OUT, ROWS = 2000, 400, 64
 PASSES, STEPS = 24, 500  # at most
 FASTER, CHANCE = 0.2, 0.02
+COMMON = 0.8  # share of one label, above which permuting moves too few of the others
 
 
 class LabelsUninformative(Cause):
@@ -83,6 +84,7 @@ class LabelsUninformative(Cause):
             raise NotApplicable(f"the control takes all of 128 to {ITEMS} training items, and no registered task")
         mine = [indices[k] for k in order(len(indices), lab.seed)]
         cut, rows = min(len(mine) // 4, HELD_OUT), min(batch_size_of(split) or ROWS, ROWS)
+        self._must_differ(lab)
         held, true = (batches_at(lab, split, some, rows) for some in (mine[:cut], mine[cut:]))
         steps = min(PASSES * len(true), STEPS)
         trials = []
@@ -99,6 +101,14 @@ class LabelsUninformative(Cause):
         proof = Proof(change="the same labels, permuted once", kind="inspection", before=sides[0], after=sides[1])
         alike = learned[0] - learned[1] <= FASTER and chances[0] > CHANCE
         return Settled(alike and learned[0] >= BY_HEART, chances[0] <= CHANCE, proof)
+
+    def _must_differ(self, lab: Lab) -> None:
+        "Where nearly all labels are alike, permuting them changes next to nothing: no control can tell."
+        target = lab.whole_batch[-1] if isinstance(lab.whole_batch, (tuple, list)) else None
+        if isinstance(target, torch.Tensor) and not target.is_floating_point() and target.numel():
+            commonest = target.unique(return_counts=True)[1].max().item() / target.numel()
+            if commonest > COMMON:
+                raise NotApplicable(f"{commonest:.0%} of the labels are alike: permuted ones would be as good")
 
     def _permuted(self, lab: Lab, batches: list) -> list:
         "The same batches, their targets in one random order over all rows."

@@ -1,5 +1,4 @@
-"""Train-mode and eval-mode outputs of the same batch disagree, because batch norm learned its statistics on batches too
-small or too different.
+"""Training and evaluation disagree on one batch: batch norm's statistics come from batches too small or too different.
 
 ## What it is
 Batch norm with a momentum so small that its running statistics stay where they began, or on batches of two or three

@@ -42,6 +42,7 @@ class StepsTooFew(Cause):
 
     settled_by = "inspection"
     when_learned = True
+    fails = False  # the Learner is sound: what was short is a run that has ended
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         steps, learned = number(findings, CHECK, "steps"), number(findings, CHECK, "learned by its end")

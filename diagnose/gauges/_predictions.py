@@ -33,9 +33,9 @@ def keep(moment: Moment, learn: Any) -> Kept | None:
     pred = found[0].detach()
     targets = tensors(moment.targets)
     target = targets[0].detach() if len(targets) == 1 else None
-    axis = getattr(learn.loss_func, "axis", 1)
     pred, target = _plain(pred), None if target is None else _plain(target)
-    if pred.ndim > 2 and target is not None and not target.is_floating_point() and target.ndim == pred.ndim - 1:
+    axis = None if target is None or target.is_floating_point() else _class_axis(pred, target, learn.loss_func)
+    if pred.ndim > 2 and axis is not None:
         pred, target = _places(pred, target, axis)
     elif pred.ndim > 2:
         pred = pred[:ROWS].flatten(1)[:, :UNITS]
@@ -54,6 +54,14 @@ def keep(moment: Moment, learn: Any) -> Kept | None:
 
 def _plain(t: Tensor) -> Tensor:
     return t if type(t) is Tensor else t.as_subclass(Tensor)
+
+
+def _class_axis(pred: Tensor, target: Tensor, loss_func: Any) -> int | None:
+    "The axis of the classes: the loss's own, else the one without which the shapes agree; None if there is none."
+    for axis in (getattr(loss_func, "axis", 1), 1, -1):
+        if pred.ndim > 1 and [n for i, n in enumerate(pred.shape) if i != axis % pred.ndim] == list(target.shape):
+            return axis % pred.ndim
+    return None
 
 
 def _places(pred: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor]:

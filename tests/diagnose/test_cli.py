@@ -92,7 +92,7 @@ def test_a_learner_of_ones_own_passes(diagnose, project):
     assert "PASS" in out
     folders = list((project / "reports" / "train-build").iterdir())
     assert len(folders) == 1
-    assert {p.name for p in folders[0].iterdir()} == {"report.json", "report.html", "samples"}
+    assert {p.name for p in folders[0].iterdir()} == {"report.json", "report.html", "samples", "gauges"}
     report = json.loads((folders[0] / "report.json").read_text())
     jsonschema.validate(report, json.loads(SCHEMA.read_text()))
     assert report["verdict"] == "pass"

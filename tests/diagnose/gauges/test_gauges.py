@@ -57,6 +57,7 @@ def train(model: nn.Module, steps: int = 6, loss=None, x=None, y=None, cbs=(), w
     with learn.no_bar(), learn.no_logging(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         learn.fit(1, cbs=[watch, truth, *cbs])
+    assert not watch.recording.failed
     return watch, truth, learn
 
 
@@ -474,6 +475,31 @@ def test_outputs_with_places_are_rows():
     steps = watch.frame("steps")
     assert steps["output_confidence"].between(1 / 3, 1).all()
     assert steps["target_top_class"].between(1 / 3, 0.7).all()
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["fastai's loss", "another one"])
+def test_outputs_of_a_language_model_have_their_classes_last(flat):
+    def negated(pred, target):
+        return -nn.functional.cross_entropy(pred.flatten(0, 1), target.flatten())
+
+    model = nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 12))
+    x = torch.randint(0, 12, (3, 10, 7))
+    watch, _, _ = train(model, x=x, y=x, loss=CrossEntropyLossFlat() if flat else negated, steps=3)
+    steps = watch.frame("steps")
+    assert steps["output_confidence"].between(1 / 12, 1).all()
+    assert (steps["output_calibration"] <= 1).all()
+
+
+def test_a_gauge_that_raises_is_turned_off_and_told_and_training_goes_on(caplog):
+    watch = Watch(every=1)
+    watch.recording.gauges["outputs"].rows = None  # not callable
+    dls = DataLoaders([(torch.randn(ROWS, 20), torch.randint(0, 5, (ROWS,))) for _ in range(20)], [])
+    learn = Learner(dls, mlp(), loss_func=CrossEntropyLossFlat())
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1, cbs=watch)
+    assert set(watch.recording.failed) == {"outputs"}
+    assert caplog.text.count("gauge outputs is off") == 1
+    assert len(watch.frame("steps")) == 20
 
 
 def test_rank_and_cosine_of_features_are_numpys():
