@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -365,6 +366,7 @@ def test_ctrl_c_on_the_command_exits_130_with_a_summary(tmp_path):
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     )
     until = time.monotonic() + 120
     while not (folder / "child.pid").exists() and time.monotonic() < until and process.poll() is None:
