@@ -6,13 +6,12 @@ cause of the set that is returned is proven by a pair of trials, all cures again
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fastai.learner import Learner
 
-from diagnose.causes import NO_DIFFERENCE, Cause, Settled, Suspicion, side
+from diagnose.causes import NO_DIFFERENCE, Cause, Settled, Suspicion, level, side
 from diagnose.changes import Change
 from diagnose.diagnosis import Proof
 from diagnose.errors import NotApplicable
@@ -45,20 +44,19 @@ def together(parts: Iterable[Part]) -> Change:
     return Change(" + ".join(c.name for c in changes), apply, code)
 
 
-def search(lab: Lab, parts: list[Part], level: float, fixed: Part | None = None) -> list[tuple[Part, Settled]]:
+def search(lab: Lab, parts: list[Part], as_it_is: float) -> list[tuple[Part, Settled]]:
     """A set of two or three causes whose cures together let the batch be learned, each with its proof; [] if none.
 
     Args:
-        level: what is learned of the batch as it is.
-        fixed: a cause that is proven already and must be in the set.
+        as_it_is: what is learned of the batch without any change.
 
     Raises:
         BudgetSpent: the time ran out.
     """
-    helpful = sorted((p for p in parts if p.learned - level >= NO_DIFFERENCE), key=lambda p: -p.learned)
+    helpful = sorted((p for p in parts if p.learned - as_it_is >= NO_DIFFERENCE), key=lambda p: -p.learned)
     likely = sorted(parts, key=lambda p: (-p.suspicion.strength, p.cause.id))
-    for start in [fixed] if fixed else helpful[:1] or likely[:STARTS]:
-        kept, best = [start], max(start.learned, level)
+    for start in helpful[:1] or likely[:STARTS]:
+        kept, best = [start], max(start.learned, as_it_is)
         while len(kept) < MOST:
             found = None
             for part in parts:
@@ -69,8 +67,8 @@ def search(lab: Lab, parts: list[Part], level: float, fixed: Part | None = None)
                     continue
                 if trial.is_learned:
                     return _proofs(lab, [*kept, part], trial)
-                if _learned(trial) > best + NO_DIFFERENCE:
-                    found, best = part, _learned(trial)
+                if level(trial.learned) > best + NO_DIFFERENCE:
+                    found, best = part, level(trial.learned)
             if found is None:
                 break
             kept.append(found)
@@ -82,10 +80,6 @@ def _trial(lab: Lab, parts: list[Part]) -> Trial | None:
         return lab.trial(together(parts))
     except NotApplicable:
         return None
-
-
-def _learned(trial: Trial) -> float:
-    return max(trial.learned, 0.0) if math.isfinite(trial.learned) else 0.0
 
 
 def _proofs(lab: Lab, parts: list[Part], whole: Trial) -> list[tuple[Part, Settled]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from diagnose import combining, registry
-from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.causes import Cause, Findings, Settled, Suspicion, level
 from diagnose.changes import learning_rate, rate_text
 from diagnose.checks import Check
 from diagnose.diagnosis import Answer, CauseResult, CheckResult, Diagnosis, Tool, Unchecked, Verdict
@@ -251,13 +251,13 @@ class _Examination:
 
     def _settle_together(self) -> None:
         "No single change restores learning: look for two or three that do, each of them needed."
-        level = self._value(BASELINE, "learned", math.nan)
+        learned = self._value(BASELINE, "learned", math.nan)
         unlearned = any(c.id == BASELINE and c.status == "fail" for c in self.state.checks)
-        if not math.isfinite(level) or not unlearned:
+        if not math.isfinite(learned) or not unlearned:
             return  # where a constant suffices there is nothing that a change could restore
         self.progress.doing("do two faults stand together? their cures, on a copy")
         try:
-            for part, settled in combining.search(self.lab, self._parts(), max(level, 0.0)):
+            for part, settled in combining.search(self.lab, self._parts(), level(learned)):
                 self.state.suspicions[part.cause.id] = part.suspicion
                 self.state.settled[part.cause.id] = settled
         except BudgetSpent:
@@ -272,9 +272,8 @@ class _Examination:
             if suspicion := cause.suspect(self.state.findings):
                 settled = self.state.settled.get(cause.id)
                 alone = settled.proof.after.learned if settled and settled.proof.kind == "trial" else None
-                alone = max(alone, 0.0) if alone is not None and math.isfinite(alone) else 0.0
                 with suppress(NotApplicable, NotImplementedError):
-                    parts.append(combining.Part(cause, suspicion, cause.cure(self.lab, suspicion), alone))
+                    parts.append(combining.Part(cause, suspicion, cause.cure(self.lab, suspicion), level(alone)))
         rate = rate_text(self.subject.learner.lr)
         for id, factors in (("lr-too-high", (0.1, 1e-2, 1e-4)), ("lr-too-low", (10.0, 1e2, 1e4, 1e6))):
             if id in self.skip or id not in self.causes or any(p.cause.id == id for p in parts):

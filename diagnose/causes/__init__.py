@@ -107,7 +107,7 @@ def paired_trial(lab: Lab, change: Change, batch: Any = None) -> Settled:
         before, after = lab.baseline, lab.trial(change)
     else:
         before, after = lab.trial(batches=[batch]), lab.trial(change, batches=[batch])
-    outcomes = [_outcome(before, after)]
+    outcomes = [outcome_of(before, after)]
     if batch is None and not _clear(before, after):
         for number in range(1, PAIRS):
             rows = lab.other_rows(number)
@@ -115,19 +115,21 @@ def paired_trial(lab: Lab, change: Change, batch: Any = None) -> Settled:
                 break
             seed = lab.seed + number
             pair = lab.trial(batches=[rows], seed=seed), lab.trial(change, batches=[rows], seed=seed)
-            outcomes.append(_outcome(*pair))
+            outcomes.append(outcome_of(*pair))
     outcome = max(outcomes, key=lambda o: (outcomes.count(o), o == outcomes[0]))
     numbers = {"pairs of trials": len(outcomes), "agreeing": outcomes.count(outcome)} if len(outcomes) > 1 else {}
     proof = Proof(change=change.name, kind="trial", before=side(before, numbers), after=side(after, numbers))
     return Settled(outcome == "proven", outcome == "refuted", proof)
 
 
-def _learned(trial: Trial) -> float:
-    return max(trial.learned, 0.0) if math.isfinite(trial.learned) else 0.0
+def level(learned: float | None) -> float:
+    """How much was learned, as a number to compare: 0 for less than nothing, NaN and what was not measured."""
+    return max(learned, 0.0) if learned is not None and math.isfinite(learned) else 0.0
 
 
-def _outcome(before: Trial, after: Trial) -> str:
-    gain = _learned(after) - _learned(before)
+def outcome_of(before: Trial, after: Trial) -> str:
+    """What a pair of trials says: "proven", "refuted" or "open"."""
+    gain = level(after.learned) - level(before.learned)
     if not before.is_learned and after.is_learned and gain >= CLEAR:
         return "proven"
     return "refuted" if gain < NO_DIFFERENCE else "open"
@@ -135,8 +137,8 @@ def _outcome(before: Trial, after: Trial) -> str:
 
 def _clear(before: Trial, after: Trial) -> bool:
     "Whether another pair could hardly say otherwise."
-    gain = _learned(after) - _learned(before)
-    return gain < NO_DIFFERENCE / 2 or (_outcome(before, after) == "proven" and gain >= 2 * CLEAR)
+    gain = level(after.learned) - level(before.learned)
+    return gain < NO_DIFFERENCE / 2 or (outcome_of(before, after) == "proven" and gain >= 2 * CLEAR)
 
 
 def side(trial: Trial, numbers: dict[str, Value] | None = None) -> Side:

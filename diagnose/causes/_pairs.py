@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from diagnose.causes import CLEAR, NO_DIFFERENCE, Settled, side
+from diagnose.causes import Settled, outcome_of, side
 from diagnose.changes import Change
 from diagnose.checks._probing import cut
 from diagnose.diagnosis import Proof
@@ -39,12 +39,24 @@ def paired_on_several(lab: Lab, change: Change) -> Settled:
     except SubjectError as e:
         raise NotApplicable(f"other batches than the loader's: {e}") from e
     after = lab.trial(change, batches=batches, stop_at=math.inf)
-    low, high = (max(t.learned, 0.0) if math.isfinite(t.learned) else 0.0 for t in (before, after))
     proof = Proof(
         change=f"{change.name}, over {len(batches)} different batches",
         kind="trial",
         before=side(before),
         after=side(after),
     )
-    proven = not before.is_learned and after.is_learned and high - low >= CLEAR
-    return Settled(proven, high - low < NO_DIFFERENCE, proof)
+    outcome = outcome_of(before, after)
+    return Settled(outcome == "proven", outcome == "refuted", proof)
+
+
+def paired_with_control(lab: Lab, change: Change, control: Change, told: str) -> Settled:
+    """As `paired_trial`, against a control as well that has everything of the change but its point: what drawing
+    weights anew does by itself proves nothing.
+
+    Args:
+        told: how the report calls what is learned under the control.
+    """
+    before, anew, after = lab.baseline, lab.trial(control), lab.trial(change)
+    proof = Proof(change=change.name, kind="trial", before=side(before, {told: anew.learned}), after=side(after))
+    outcomes = [outcome_of(before, after), outcome_of(anew, after)]
+    return Settled(all(o == "proven" for o in outcomes), "refuted" in outcomes, proof)

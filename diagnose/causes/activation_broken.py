@@ -26,7 +26,7 @@ The notes' checklist, item 18; the check `builtin-activation`.
 
 import math
 
-from diagnose.causes import Cause, Findings, Suspicion
+from diagnose.causes import CLEAR, Cause, Findings, Suspicion
 from diagnose.causes._reading import number
 from diagnose.changes import Change
 from diagnose.checks.builtin_activation import BuiltinActivation
@@ -34,7 +34,6 @@ from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 
 CHECK = "builtin-activation"
-CLEAR = 0.3
 
 
 class ActivationBroken(Cause):

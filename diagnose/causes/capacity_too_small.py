@@ -25,17 +25,17 @@ Zhang et al. 2017, "Understanding deep learning requires rethinking generalizati
 """
 
 import copy
-import math
 
 from fastai.learner import Learner
 
-from diagnose.causes import CLEAR, NO_DIFFERENCE, Cause, Findings, Settled, Suspicion, side
+from diagnose.causes import NO_DIFFERENCE, Cause, Findings, Settled, Suspicion
+from diagnose.causes._pairs import paired_with_control
 from diagnose.causes._reading import number
 from diagnose.changes import Change, fresh_optimizer
 from diagnose.checks.wider_narrower import resized
-from diagnose.diagnosis import Fix, Proof
+from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
-from diagnose.trial import LEARNED, Trial
+from diagnose.trial import LEARNED
 
 CHECK = "wider-narrower"
 WIDER = 8.0
@@ -69,22 +69,9 @@ class CapacityTooSmall(Cause):
         return Change(f"hidden widths times {factor:g}", apply)
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
-        change = self.cure(lab, suspicion)
-        before, anew, after = lab.baseline, lab.trial(self._widths(lab, 1.0)), lab.trial(change)
-        low = max(level(before), level(anew))
-        proof = Proof(
-            change=change.name,
-            kind="trial",
-            before=side(before, {"learned when drawn anew at the same width": anew.learned}),
-            after=side(after),
+        return paired_with_control(
+            lab, self.cure(lab, suspicion), self._widths(lab, 1.0), "learned when drawn anew at the same width"
         )
-        proven = not before.is_learned and not anew.is_learned and after.is_learned and after.learned - low >= CLEAR
-        return Settled(proven, level(after) - low < NO_DIFFERENCE, proof)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         return Fix(text="Widen the hidden layers.", code="nn.Linear(in_features, 64)  # eight times as wide was enough")
-
-
-def level(trial: Trial) -> float:
-    """What a trial learned; 0 for less than nothing and for NaN."""
-    return max(trial.learned, 0.0) if math.isfinite(trial.learned) else 0.0

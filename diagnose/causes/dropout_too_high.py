@@ -26,7 +26,7 @@ Half of the units dropped makes learning slower, and the batch is learned: left 
 Srivastava et al. 2014, "Dropout", 7.3 (rates of 0.2 to 0.5); real failure F28; the checks `dropout`, `without-dropout`.
 """
 
-from diagnose.causes import Cause, Findings, Suspicion
+from diagnose.causes import CLEAR, Cause, Findings, Suspicion
 from diagnose.causes._reading import by_place, number
 from diagnose.changes import Change
 from diagnose.checks.without_dropout import WithoutDropout
@@ -34,7 +34,6 @@ from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 
 HIGH = 0.5
-CLEAR = 0.3
 
 
 class DropoutTooHigh(Cause):

@@ -33,12 +33,12 @@ import torch
 from fastai.learner import Learner
 from torch import Tensor, nn
 
-from diagnose.causes import CLEAR, NO_DIFFERENCE, Cause, Findings, Settled, Suspicion, side
+from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.causes._pairs import paired_with_control
 from diagnose.causes._reading import number
-from diagnose.causes.capacity_too_small import level
 from diagnose.changes import Change, fresh_optimizer
 from diagnose.checks._probing import hooked
-from diagnose.diagnosis import Fix, Proof
+from diagnose.diagnosis import Fix
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED
@@ -84,17 +84,9 @@ class HeadTooWeak(Cause):
         return Change(f"{name} drawn anew", apply)
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
-        change = self.cure(lab, suspicion)
-        before, anew, after = lab.baseline, lab.trial(self._anew(lab)), lab.trial(change)
-        low = max(level(before), level(anew))
-        proof = Proof(
-            change=change.name,
-            kind="trial",
-            before=side(before, {"learned with the same head drawn anew": anew.learned}),
-            after=side(after),
+        return paired_with_control(
+            lab, self.cure(lab, suspicion), self._anew(lab), "learned with the same head drawn anew"
         )
-        proven = not before.is_learned and not anew.is_learned and after.is_learned and after.learned - low >= CLEAR
-        return Settled(proven, level(after) - low < NO_DIFFERENCE, proof)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         return Fix(
