@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, to_host
+from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
 from diagnose.sampling import SAMPLE, Plan, Samples, Slot, sample
-from diagnose.stats import exact, real, summarise, tensors
+from diagnose.stats import LIMITS, at_limits, exact, real, summarise, tensors
 
 OVERWRITTEN_EVERY = 8  # recorded steps: an output that is overwritten in place must be copied in the middle of the pass
-LIMITS = {nn.Sigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0), nn.Hardsigmoid: (0.0, 1.0), nn.Hardtanh: (-1.0, 1.0)}
-AT_LIMIT = 0.01
 _KEY = "diagnose.watch"  # among a module's forward hooks
 
 
@@ -123,9 +121,7 @@ class ActivationSource:
         self.samples.copy(place, [(self._slot(call, t), sample(t, step + 1)) for call, t in small])
         for call, t in found:
             if self.kinds[call] in LIMITS:
-                low, high = LIMITS[self.kinds[call]]
-                values = sample(t, step + 1).float()
-                at = (values <= low + AT_LIMIT) | (values >= high - AT_LIMIT)
+                at = at_limits(self.kinds[call], sample(t, step + 1).float())
                 self._saturated.append((place, call, at.float().mean()))
         return found
 
@@ -151,7 +147,7 @@ class ActivationSource:
         saturated = {(k, c): float(v) for (k, c, _), v in zip(self._saturated, shares)}
         column = np.array([saturated.get(key, np.nan) for key in zip(rows.place.tolist(), rows.names)])
         self.clear()
-        return Activations(rows, dict(self.sizes), dict(self.kinds), column)
+        return Activations(rows, dict(self.sizes), column)
 
     @property
     def bytes_a_step(self) -> int:
@@ -209,12 +205,8 @@ def modules(model: nn.Module, refused: dict[str, str]) -> list[tuple[str, nn.Mod
             refused[name] = "compiled: hooks on its parts would compile it anew"
             found.append((name, module))
         else:
-            found.append((name.removeprefix("module.") if _wrapped(model) else name, module))
+            found.append((own_name(model, name), module))
     return found
-
-
-def _wrapped(model: nn.Module) -> bool:
-    return isinstance(model, nn.parallel.DistributedDataParallel)
 
 
 class ParameterSource:
@@ -244,20 +236,20 @@ class ParameterSource:
 
     def start(self, model: nn.Module) -> None:
         """Read the model's parameters; what is not a plain tensor of real numbers is told in `refused`."""
-        named = {}
+        named, refused = {}, {}
         for name, p in model.named_parameters():
-            name = name.removeprefix("module.") if _wrapped(model) else name
+            name = own_name(model, name)
             if isinstance(p, nn.parameter.UninitializedParameter):
-                self.refused[name] = "not initialised yet"
+                refused[name] = "not initialised yet"
             elif p.is_complex():
-                self.refused[name] = "complex"
+                refused[name] = "complex"
             elif p.is_meta:
-                self.refused[name] = "on the meta device"
+                refused[name] = "on the meta device"
             elif p.numel():
                 named[name] = p
         if {n: id(p) for n, p in named.items()} != {n: id(p) for n, p in self.named.items()}:
             self.__init__(self.steps, self.whole, self.exact_every)
-        self.named = named
+        self.named, self.refused = named, refused
 
     def _copy(self, into: Samples, place: int, which: str, of: dict[str, Tensor]) -> None:
         "Copy samples; by a plan as long as the tensors stay where they are."

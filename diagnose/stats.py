@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -120,6 +120,7 @@ _SAFE = (-100, 120)  # half-octaves whose squares float32 holds; what lies outsi
 _CHUNK = 16  # elements that stand together in memory: a cache line of float32; they are correlated
 _PART = 2**18  # elements taken at a time, so that the memory to work in stays in the cache
 FIELDS = ("count", "mean", "std", "min", "max", "kurtosis", "zeros", "negatives", "nonfinite", "error", "top")
+_PUT = {field: i for i, field in enumerate(FIELDS)}
 
 
 class Summary:
@@ -229,8 +230,8 @@ def _odd(tensor: Tensor) -> bool:
 def _empty(device: torch.device) -> Tensor:
     packed = torch.full((len(FIELDS) + BINS,), math.nan, dtype=torch.float64, device=device)
     packed[len(FIELDS) :] = 0
-    packed[FIELDS.index("count")] = 0
-    packed[FIELDS.index("top")] = _NOTHING
+    packed[_PUT["count"]] = 0
+    packed[_PUT["top"]] = _NOTHING
     return packed
 
 
@@ -239,7 +240,7 @@ _NOTHING = -10000
 
 def _summarise(m: Tensor, counts: Tensor, kurtosis: bool, extremes: bool) -> Tensor:
     rows, width = m.shape
-    n, put = counts.double(), {f: i for i, f in enumerate(FIELDS)}
+    n, put = counts.double(), _PUT
     inside = None
     if bool((counts < width).any()):
         inside = torch.arange(width, device=m.device) < counts[:, None]
@@ -389,7 +390,7 @@ def histogram_edges(top: int) -> np.ndarray:
 
 def _merged(parts: Tensor, flat: Tensor | None) -> Tensor:
     "The statistics of a whole from those of its parts; kurtosis, if wanted, from a second pass over the whole."
-    put = {f: i for i, f in enumerate(FIELDS)}
+    put = _PUT
     count, nonfinite = parts[:, put["count"]], parts[:, put["nonfinite"]]
     n, finite = count.sum(), count * (1 - nonfinite)
     used = finite > 0
@@ -465,6 +466,16 @@ def _bincount_without_waiting(where: Tensor, minlength: int) -> Tensor:
     "`torch.bincount` asks the device for the largest value, and waits for the answer."
     counts = torch.zeros(minlength, dtype=torch.int64, device=where.device)
     return counts.scatter_add_(0, where.long(), torch.ones_like(where, dtype=torch.int64))
+
+
+LIMITS = {nn.Sigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0), nn.Hardsigmoid: (0.0, 1.0), nn.Hardtanh: (-1.0, 1.0)}
+AT_LIMIT = 0.01  # from a limit on: a unit of a hidden layer passes next to no gradient there
+
+
+def at_limits(kind: type[nn.Module], output: Tensor) -> Tensor:
+    """Which values of the output of a bounded activation of that kind are saturated."""
+    low, high = LIMITS[kind]
+    return (output <= low + AT_LIMIT) | (output >= high - AT_LIMIT)
 
 
 def unit_axis(output: Tensor) -> int:

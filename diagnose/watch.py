@@ -63,7 +63,7 @@ class Watch(Callback):
         every: record every so many steps after the first 100; 1 records every step. Or, by gauge id, which of the
             recorded steps a gauge takes: {"activations": 5} every fifth.
         without: ids of gauges to turn off (`diagnose list gauges`).
-        exact: read every element of every tensor instead of samples of 4,096; about 1.5 times the time of a step.
+        exact: read every element of every tensor instead of samples of 4,096, for 1.5 to 2 times the time of a step.
         features: name of the submodule whose outputs are the features for `representations`.
         alarms: True for all, False for none, or ids (`diagnose list alarms`).
         stop_on: ids of alarms that end the fit, or True for any.
@@ -220,15 +220,12 @@ class Recording:
                 self._due_of[number] = found
         return found
 
-    def _due(self, step: int) -> bool:
-        return self.schedule.due(step)
-
     def on_before_batch(self, learn) -> None:
         if not learn.training:
             return
         self._release_guard()  # another callback may have raised before the last forward pass
         self._abandon()
-        if not self._due(self.step):
+        if not self.schedule.due(self.step):
             self.moment = None
             return
         due, self.reads = self._due_gauges(self.recorded % self._period)
@@ -278,7 +275,7 @@ class Recording:
         if not learn.training:
             return
         if m is None:
-            if self.parameters and self.wanted & {"gradients"} and self._due(self.step + 1):
+            if self.parameters and self.wanted & {"gradients"} and self.schedule.due(self.step + 1):
                 self.parameters.take_previous(len(self.moments))
             return
         if self.parameters:
@@ -400,14 +397,18 @@ class Recording:
     # ---- blocks ------------------------------------------------------------------------------------------------------
 
     def _ask_at_loss(self, learn) -> None:
-        for alarm in list(self._at_loss):
+        for alarm in self._asked(self._at_loss):
             with self._kept_out_of_training("alarm", alarm.id):
                 for raised in alarm.after_loss(self.step, learn):
                     self._ring(raised)
         self._stop_if_asked()
 
+    def _asked(self, alarms: Iterable[Alarm]) -> list[Alarm]:
+        "Those that may still be raised in this fit."
+        return [a for a in alarms if not (a.once and (a.id, "") in self._raised)]
+
     def _ring(self, raised: Raised) -> None:
-        key = (raised.id, raised.where)
+        key = (raised.id, "" if self.alarms[raised.id].once else raised.where)
         if key in self._raised:
             return
         self._raised.add(key)
@@ -451,7 +452,7 @@ class Recording:
             self.store.append(table, columns)
             for listener in self.listeners:
                 listener.on_rows(table, columns)
-        for alarm in list(self.alarms.values()) if learn is not None else ():
+        for alarm in self._asked(self.alarms.values()) if learn is not None else ():
             if any(t in tables for t in alarm.tables):
                 with self._kept_out_of_training("alarm", alarm.id):
                     for raised in alarm.look(tables, moments, learn):
@@ -544,9 +545,3 @@ def _alarms(chosen: bool | Iterable[str], stop_on: bool | Iterable[str]) -> tupl
     if missing := [id for id in stopping if id not in wanted]:
         raise DiagnoseError(f"stop_on names {', '.join(missing)}, which alarms= leaves out")
     return {id: a for id, a in alarms.items() if id in wanted}, frozenset(stopping)
-
-
-def steps_recorded(steps: int, schedule: Schedule) -> int:
-    """How many of `steps` steps a schedule records."""
-    later = np.arange(schedule.first, steps) if steps > schedule.first else np.zeros(0)
-    return min(steps, schedule.first) + int((later % schedule.every == 0).sum())

@@ -34,11 +34,13 @@ class Alarm:
 
     Attributes:
         tables: the tables it reads; it is not asked about blocks without rows in any of them.
+        once: whether it is raised once a fit, whatever the place, and not asked again.
     """
 
     id: ClassVar[str]
     doc: ClassVar[str]
     tables: ClassVar[tuple[str, ...]] = ()
+    once: ClassVar[bool] = False
 
     def start(self, learn: Any) -> None:
         """A fit begins: forget what an earlier one showed."""

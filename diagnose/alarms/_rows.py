@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from diagnose.gauges import Columns, Moment
+from diagnose.gauges import Columns, Moment, own_name
 
 
 def made(moments: Iterable[Moment]) -> list[int]:
@@ -43,8 +43,7 @@ def steady(used: Iterable[float]) -> bool:
 
 def parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that exist by now, under the names that the gauges give them."""
-    wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
-    found = {n.removeprefix("module.") if wrapped else n: p for n, p in model.named_parameters()}
+    found = {own_name(model, n): p for n, p in model.named_parameters()}
     return {n: p for n, p in found.items() if not isinstance(p, nn.parameter.UninitializedParameter) and p.numel()}
 
 

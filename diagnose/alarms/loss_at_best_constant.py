@@ -62,6 +62,7 @@ class LossAtBestConstant(Alarm):
     """A loss at the level of the best constant."""
 
     tables = ("steps",)
+    once = True
 
     def __init__(self, steps: int = STEPS, margin: float = MARGIN):
         self.steps, self.margin = steps, margin
@@ -69,7 +70,7 @@ class LossAtBestConstant(Alarm):
 
     def _forget(self) -> None:
         self._batches: list[tuple[Any, tuple]] = []
-        self._kept, self._kind, self._told = 0, "", False
+        self._kept, self._kind = 0, ""
         self._scale: tuple[float, float] | None = None
         self._seen: deque[tuple[float, float]] = deque(maxlen=self.steps)
 
@@ -77,7 +78,7 @@ class LossAtBestConstant(Alarm):
         self._forget()
 
     def after_loss(self, step: int, learn: Any) -> Iterator[Raised]:
-        if self._told or len(self._batches) >= BATCHES or not len(learn.yb):
+        if len(self._batches) >= BATCHES or not len(learn.yb):
             return
         parts = [*tensors(learn.pred), *tensors(learn.yb)]
         if not parts or len({len(t) if t.ndim else -1 for t in parts}) > 1:
@@ -96,7 +97,7 @@ class LossAtBestConstant(Alarm):
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
         table = tables["steps"]
-        if self._told or "loss" not in table or not self._batches:
+        if "loss" not in table or not self._batches:
             return
         stepped, rate = set(made(moments)), rates(tables, learn)
         for step, loss in zip(table["step"], table["loss"]):
@@ -116,7 +117,6 @@ class LossAtBestConstant(Alarm):
         mean = float(losses.mean())
         if not (math.isfinite(room) and room > 1e-4 * max(abs(best), 1e-6) and abs(mean - best) <= self.margin * room):
             return
-        self._told = True
         yield self.raised(
             moments[-1].step,
             f"the mean loss of the last {self.steps} recorded steps is {mean:.4g}, that of the best constant answer is "

@@ -41,22 +41,14 @@ class NonfiniteGradient(Alarm):
     """Non-finite gradient of a step that was made."""
 
     tables = ("gradients",)
-
-    def __init__(self):
-        self._told = False
-
-    def start(self, learn: Any) -> None:
-        self._told = False
+    once = True
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
-        if self._told:
-            return
         table = tables["gradients"]
         share, steps = np.asarray(table["nonfinite"]), np.asarray(table["step"])
         bad = ((share > 0) | _exactly(table)) & ~np.asarray(table["missing"]) & np.isin(steps, made(moments))
         if not bad.any():
             return
-        self._told = True
         step = steps[bad].min()
         found = np.flatnonzero(bad & (steps == step))
         names = [table["parameter"][i] for i in found]

@@ -37,16 +37,9 @@ class NonfiniteWeight(Alarm):
     """Non-finite parameter."""
 
     tables = ("weights",)
-
-    def __init__(self):
-        self._told = False
-
-    def start(self, learn: Any) -> None:
-        self._told = False
+    once = True
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
-        if self._told:
-            return
         table = tables["weights"]
         share, steps, peaks = (np.asarray(table[c]) for c in ("nonfinite", "step", "abs_max"))
         sampled = np.asarray(table["count"]) < np.asarray(table["size"])
@@ -54,7 +47,6 @@ class NonfiniteWeight(Alarm):
         bad = (share > 0) | (sampled & (np.isinf(peaks) | (np.isnan(peaks) & read_whole)))
         if not bad.any():
             return
-        self._told = True
         step = steps[bad].min()
         found = np.flatnonzero(bad & (steps == step))
         names = [table["parameter"][i] for i in found]

@@ -46,16 +46,15 @@ class NothingMoves(Alarm):
     """Made steps without any change."""
 
     tables = ("updates",)
+    once = True
 
     def __init__(self):
-        self._told, self._used, self._decided = False, deque(maxlen=STEPS), {}
+        self._used, self._decided = deque(maxlen=STEPS), {}
 
     def start(self, learn: Any) -> None:
         self.__init__()
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
-        if self._told:
-            return
         trainable = {n: p.numel() for n, p in parameters(learn.model).items() if p.requires_grad}
         used, changed = rates(tables, learn), rows(tables["updates"], "ratio")
         gradients = tables.get("gradients")
@@ -76,7 +75,6 @@ class NothingMoves(Alarm):
         window = list(self._used)
         if len(window) < STEPS or not (steady(window) or window[0] >= SEEN) or not all(self._decided.values()):
             return
-        self._told = True
         pulled = [n for (step, n), share in zeros.items() if n in trainable and share < 1]
         why = "although there are gradients" if pulled else "and every gradient is zero or missing"
         yield self.raised(

@@ -43,16 +43,17 @@ class OutputsCollapsed(Alarm):
     """Outputs that are alike for all items."""
 
     tables = ("steps",)
+    once = True
 
     def __init__(self):
-        self._told, self._count, self._since = False, 0, None
+        self._count, self._since = 0, None
 
     def start(self, learn: Any) -> None:
         self.__init__()
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
         table = tables["steps"]
-        if self._told or "output_constant" not in table:
+        if "output_constant" not in table:
             return
         stepped, rate = set(made(moments)), rates(tables, learn)
         for number, share in zip(table["step"], table["output_constant"]):
@@ -62,7 +63,6 @@ class OutputsCollapsed(Alarm):
                     self._since = int(number) if self._count == STEPS else None
         if self._since is None or not alike(learn.pred):
             return
-        self._told = True
         yield self.raised(
             self._since,
             f"the outputs are the same for every item, to {ALIKE:g} of their size, in the last {self._count} recorded "

@@ -49,9 +49,10 @@ class RepresentationCollapsed(Alarm):
     """Features that are alike for all items, or spread along one direction."""
 
     tables = ("steps",)
+    once = True
 
     def __init__(self):
-        self._told, self._moved = False, False
+        self._moved = False
         self._first: tuple[float, float, float] | None = None
         self._count = {"alike": 0, "line": 0}
 
@@ -60,7 +61,7 @@ class RepresentationCollapsed(Alarm):
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
         table = tables["steps"]
-        if self._told or "feature_cosine" not in table:
+        if "feature_cosine" not in table:
             return
         stepped, rate = set(made(moments)), rates(tables, learn)
         columns = zip(table["step"], *(table[f"feature_{c}"] for c in ("cosine", "rank", "rank_share")))
@@ -75,14 +76,12 @@ class RepresentationCollapsed(Alarm):
             for name, now in (("alike", alike), ("line", line)):
                 self._count[name] = self._count[name] + 1 if moved and now else 0
             if self._count["alike"] >= READINGS:
-                self._told = True
                 told = f"the features of different items point the same way, 1 − cosine is {max(1 - cosine, 0):.2g}"
                 told = "the features of all items are equal, an effective rank of 0" if rank == 0 else told
                 was = f"a rank of {first[2]:.3g}" if rank == 0 else f"{first[0]:.2g}"
                 yield self.raised(step, f"{told} in {READINGS} readings against {was} in the fit's first")
                 return
             if self._count["line"] >= READINGS and _units(learn.pred) >= UNITS:
-                self._told = True
                 told = f"the features vary along one direction only, the share of directions in use is {share:.2g}"
                 yield self.raised(step, f"{told} in {READINGS} readings against {first[1]:.2g} in the fit's first")
                 return

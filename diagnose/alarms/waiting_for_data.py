@@ -45,16 +45,17 @@ class WaitingForData(Alarm):
     """A loader that the model waits for."""
 
     tables = ("steps",)
+    once = True
 
     def __init__(self):
-        self._told, self._epoch, self._seen = False, None, deque(maxlen=STEPS)
+        self._epoch, self._seen = None, deque(maxlen=STEPS)
 
     def start(self, learn: Any) -> None:
         self.__init__()
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
         table = tables["steps"]
-        if self._told or "seconds_waiting" not in table:
+        if "seconds_waiting" not in table:
             return
         waiting, batch = table["seconds_waiting"], table["seconds_batch"]
         busy = np.nansum([table[f"seconds_{part}"] for part in PARTS], axis=0)
@@ -68,7 +69,6 @@ class WaitingForData(Alarm):
         waited, total = np.array(self._seen).T
         share = waited.sum() / total.sum()
         if share > SHARE and min(waited.mean(), np.median(waited)) > SECONDS:
-            self._told = True
             yield self.raised(
                 moments[-1].step,
                 f"{share:.0%} of the time of the last {STEPS} recorded steps was spent waiting for data, "

@@ -38,9 +38,10 @@ from diagnose.causes import Cause, Findings, Suspicion
 from diagnose.causes._functions import Calling
 from diagnose.causes._reading import by_place, number
 from diagnose.changes import Change
-from diagnose.checks.activations import HALF, LIMIT, MOST
+from diagnose.checks.activations import HALF, MOST
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
+from diagnose.stats import AT_LIMIT
 
 CHECK = "activations"
 SIGMOIDS = {torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, F.sigmoid, F.hardsigmoid}
@@ -108,9 +109,9 @@ class _Standardises:
 def _saturated(func: Callable, x: Tensor) -> bool:
     x = x.detach().float()
     if func in SOFTMAXES:
-        return x.ndim > 1 and x.shape[-1] > 1 and float((x.softmax(-1).amax(-1) >= 1 - LIMIT).float().mean()) >= HALF
+        return x.ndim > 1 and x.shape[-1] > 1 and float((x.softmax(-1).amax(-1) >= 1 - AT_LIMIT).float().mean()) >= HALF
     out = x.sigmoid() if func in SIGMOIDS else (x.tanh() + 1) / 2
-    return float(((out <= LIMIT) | (out >= 1 - LIMIT)).float().mean()) >= HALF
+    return float(((out <= AT_LIMIT) | (out >= 1 - AT_LIMIT)).float().mean()) >= HALF
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:

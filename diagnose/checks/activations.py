@@ -34,14 +34,12 @@ from diagnose.checks._probing import hooked, leaves, share_of
 from diagnose.errors import NotApplicable
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
-from diagnose.stats import floats, total_norm
+from diagnose.stats import LIMITS, at_limits, floats, total_norm, unit_axis
 from diagnose.trial import confined_by
 
-LIMIT = 0.01  # of a hidden sigmoid or tanh
 EXACT = 1e-6  # of an output: beyond it the gradient vanishes in single precision
 MOST = 0.9
 HALF = 0.5
-LIMITS = {nn.Sigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0), nn.Hardsigmoid: (0.0, 1.0), nn.Hardtanh: (-1.0, 1.0)}
 OTHERS = {nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.PReLU, nn.SELU, nn.Hardswish, nn.CELU}
 FEWEST_UNITS = 4  # with fewer, one or two dead units are no finding
 
@@ -116,12 +114,11 @@ def _of_layer(kind: type, out: Tensor, where: str, rows: int) -> list[Evidence]:
     if not bool(torch.isfinite(out).all()):
         return [Evidence(name="dead units", value=math.nan, unit="share", where=where)]
     if kind in LIMITS:
-        low, high = LIMITS[kind]
-        at = (out <= low + LIMIT) | (out >= high - LIMIT)
-        return [Evidence(name="saturated", value=share_of(at), unit="share", where=where, expected=f"< {MOST}")]
+        at = share_of(at_limits(kind, out))
+        return [Evidence(name="saturated", value=at, unit="share", where=where, expected=f"< {MOST}")]
     zero = out == 0
     found.append(Evidence(name="zeros", value=share_of(zero), unit="share", where=where))
-    axis = 1 if out.ndim in (4, 5) else out.ndim - 1
+    axis = unit_axis(out)
     if out.ndim > 1 and out.shape[axis] >= FEWEST_UNITS and rows > 1:
         units = zero.transpose(0, axis).flatten(1).all(1)
         found.append(

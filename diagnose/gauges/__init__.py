@@ -70,14 +70,12 @@ class Rows:
     """Statistics of many tensors over the moments of a block, one row a tensor and moment, in the order of time.
 
     Args:
-        places: [rows] index of the moment. names: [rows]. packed: [rows, fields] as `stats.summarise` gives it.
+        places: [rows] index of the moment, ascending. names: [rows]. packed: [rows, fields] as `stats.summarise` gives
+            it.
     """
 
     def __init__(self, moments: list[Moment], places: np.ndarray, names: list, packed: np.ndarray):
-        order = np.argsort(places, kind="stable")
-        self.place = places[order]
-        self.names = [names[i] for i in order]
-        self.summary = Summary(packed[order])
+        self.place, self.names, self.summary = places, names, Summary(packed)
         self.step = np.array([m.step for m in moments], dtype=np.int64)[self.place]
 
     def __len__(self) -> int:
@@ -90,13 +88,11 @@ class Activations:
 
     Attributes:
         sizes: elements of every call's output, at the last step.
-        kinds: class of every call's module.
         saturated: [rows] share of values at the limits of a bounded activation, NaN for others.
     """
 
     rows: Rows
     sizes: dict[Call, int]
-    kinds: dict[Call, type[nn.Module]]
     saturated: np.ndarray
 
 
@@ -180,6 +176,11 @@ class Gauge:
     def rows(self, block: Block) -> Columns | None:
         """Columns for its table; None if the block holds nothing for it."""
         raise NotImplementedError
+
+
+def own_name(model: nn.Module, name: str) -> str:
+    """The name of a module or parameter of the model itself, without the prefix of a distributed wrapper."""
+    return name.removeprefix("module.") if isinstance(model, nn.parallel.DistributedDataParallel) else name
 
 
 def to_host(tensors: list[Tensor]) -> list[np.ndarray]:

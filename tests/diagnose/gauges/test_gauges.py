@@ -621,3 +621,17 @@ def test_every_gauge_stands_alone(entry):
         assert watch.store.tables in (["steps"], ["steps", "units"])  # which outputs are rectified, `activations` tells
     else:
         assert len(watch.frame(table)) >= 2
+
+
+def test_what_cannot_be_recorded_is_told():
+    class Phases(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.phase, self.net = nn.Parameter(torch.zeros(3, dtype=torch.complex64)), mlp()
+
+        def forward(self, x):
+            return self.net(x)
+
+    watch, _, _ = train(Phases(), steps=2)
+    assert watch.recording.parameters.refused == {"phase": "complex"}
+    assert "phase" not in set(watch.frame("weights")["parameter"])
