@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import pytest
 from fastai.learner import Learner
 
 from diagnose import registry
@@ -126,3 +128,44 @@ def settled(id: str, learn: Learner, diagnosis: Diagnosis, seed: int = 0) -> Set
         assert suspicion, diagnosis.summary
         assert cause.fix(lab, suspicion).text
         return cause.settle(lab, suspicion)
+
+
+@cache
+def _examined_with(fault: str, subject: Callable[[int], Learner], seed: int, only: tuple[str, ...]) -> Diagnosis:
+    return with_fault(fault, subject(seed), seed, only=only)
+
+
+class CauseTests:
+    """What every cause must pass; subclassed in the cause's test file, whose name pytest looks for.
+
+    Attributes:
+        id: of the cause.
+        named: (fault, builder of the healthy subject it is put into, by seed), for seeds 0 and 1 each.
+        healthy: builders of the look-alikes that must be left alone, by what they are.
+        only: checks that are run; all if empty.
+        numbers: the suspicion rests on numbers, see `stands_any_evidence`.
+    """
+
+    id: str
+    named: list[tuple[str, Callable[[int], Learner]]]
+    healthy: dict[str, Callable[[int], Learner]]
+    only: tuple[str, ...] = ()
+    numbers: bool = True
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "seed" in metafunc.fixturenames:
+            metafunc.parametrize(("fault", "subject"), self.named)
+            metafunc.parametrize("seed", [0, 1])
+        elif "look_alike" in metafunc.fixturenames:
+            metafunc.parametrize("look_alike", list(self.healthy))
+
+    def test_the_fault_is_named_first_and_proven(self, fault, subject, seed):
+        is_named(_examined_with(fault, subject, seed, tuple(self.only)), self.id)
+
+    def test_the_look_alike_is_left_alone(self, look_alike):
+        is_left_alone(examined(self.healthy[look_alike](0), only=self.only), self.id)
+
+    def test_suspicion_stands_any_evidence(self):
+        fault, subject = self.named[0]
+        findings = findings_of(_examined_with(fault, subject, 0, tuple(self.only)))
+        stands_any_evidence(self.id, findings, numbers=self.numbers)

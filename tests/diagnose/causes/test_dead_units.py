@@ -1,9 +1,8 @@
 """Units that are dead for every row are named; sparse ones are not."""
 
-import pytest
 import torch
 from learners import diabetes, digits
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import CauseTests
 
 ID = "dead-units"
 
@@ -21,18 +20,5 @@ NAMED = [("units-dead", digits), ("units-dead", diabetes)]
 HEALTHY = {"sparse": sparse}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("fault", "subject"), NAMED)
-def test_the_fault_is_named_first_and_proven(fault, subject, seed):
-    is_named(with_fault(fault, subject(seed), seed), ID)
-
-
-@pytest.mark.parametrize("subject", HEALTHY)
-def test_the_look_alike_is_left_alone(subject):
-    is_left_alone(examined(HEALTHY[subject](0)), ID)
-
-
-def test_suspicion_stands_any_evidence():
-    fault, subject = NAMED[0]
-    findings = findings_of(with_fault(fault, subject(0)))
-    stands_any_evidence(ID, findings)
+class TestCause(CauseTests):
+    id, named, healthy = ID, NAMED, HEALTHY

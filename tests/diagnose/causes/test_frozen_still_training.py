@@ -1,10 +1,9 @@
 """A freeze that does not freeze is named; a declared one, one by hand and a teacher by moving average are not."""
 
-import pytest
 import torch
 from fastai.callback.core import Callback
 from learners import declared_freeze, diabetes, digits, small_cnn
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import CauseTests
 from odd_subjects import frozen_body
 from torch import nn
 
@@ -39,18 +38,6 @@ NAMED = [("freeze-without-effect", digits), ("freeze-without-effect", diabetes)]
 HEALTHY = {"declared": declared_freeze, "by hand": frozen_body, "moving average": moving_average}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("fault", "subject"), NAMED)
-def test_the_fault_is_named_first_and_proven(fault, subject, seed):
-    is_named(with_fault(fault, subject(seed), seed, only=ONLY), ID)
-
-
-@pytest.mark.parametrize("subject", HEALTHY)
-def test_the_look_alike_is_left_alone(subject):
-    is_left_alone(examined(HEALTHY[subject](0), only=ONLY), ID)
-
-
-def test_suspicion_stands_any_evidence():
-    fault, subject = NAMED[0]
-    findings = findings_of(with_fault(fault, subject(0), only=ONLY))
-    stands_any_evidence(ID, findings, numbers=False)
+class TestCause(CauseTests):
+    id, named, healthy, only = ID, NAMED, HEALTHY, ONLY
+    numbers = False

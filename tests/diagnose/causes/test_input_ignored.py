@@ -4,14 +4,9 @@ import pytest
 from fastai.losses import CrossEntropyLossFlat
 from learners import diabetes, digits, small_cnn
 from naming import (
+    CauseTests,
     cause_of,
-    examined,
     fault_of,
-    findings_of,
-    is_left_alone,
-    is_named,
-    stands_any_evidence,
-    with_fault,
 )
 from odd_subjects import digit_items, learner, text
 from torch import nn
@@ -41,21 +36,8 @@ NAMED = [("forward-reads-a-global", digits), ("forward-blanks-its-input", diabet
 HEALTHY = {"one of two inputs unused": one_unused, "text": text}
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("fault", "subject"), NAMED)
-def test_the_fault_is_named_first_and_proven(fault, subject, seed):
-    is_named(with_fault(fault, subject(seed), seed), ID)
-
-
-@pytest.mark.parametrize("subject", HEALTHY)
-def test_the_look_alike_is_left_alone(subject):
-    is_left_alone(examined(HEALTHY[subject](0)), ID)
-
-
-def test_suspicion_stands_any_evidence():
-    fault, subject = NAMED[0]
-    findings = findings_of(with_fault(fault, subject(0)))
-    stands_any_evidence(ID, findings)
+class TestCause(CauseTests):
+    id, named, healthy = ID, NAMED, HEALTHY
 
 
 @pytest.mark.parametrize("fault", ["units-saturated", "norm-over-one"])
