@@ -453,15 +453,21 @@ class Store:
         rows = self.arrow(table, columns)
         return pandas.DataFrame({name: _series(rows[name]) for name in rows.column_names})
 
-    def arrow(self, table: str, columns: Collection[str] | None = None) -> pyarrow.Table:
+    def arrow(
+        self, table: str, columns: Collection[str] | None = None, steps: Collection[int] | None = None
+    ) -> pyarrow.Table:
         """As `frame`, as an Arrow table: texts dictionary-coded, histograms as lists of fixed size, nulls as nulls.
+
+        Args:
+            steps: those wanted, all if None. A block at a time is decoded, so that a few steps of a long run take
+                little memory.
 
         Raises:
             DiagnoseError: there is no such table or column, or a file is damaged.
         """
         for _ in range(100):  # a file that was listed is gone if the run merged it meanwhile: look again
             try:
-                parts = [self._decode(table, block, columns) for block in self._blocks(table)]
+                parts = [_at(self._decode(table, block, columns), steps) for block in self._blocks(table)]
                 break
             except FileNotFoundError as error:
                 missing = error
@@ -469,7 +475,7 @@ class Store:
             raise DiagnoseError(f"{self.folder}: a file of {table!r} is gone: {missing}")
         mine = self._tables.get(table)
         if mine is not None and mine.waiting:
-            parts.append(_arrow(mine).slice(mine.written))
+            parts.append(_at(_arrow(mine).slice(mine.written), steps))
         if not parts:
             raise DiagnoseError(f"no table {table!r} was recorded; there are: {', '.join(self.tables) or 'none yet'}")
         rows = _concat(parts)
@@ -699,6 +705,13 @@ def _tight(rows: pyarrow.Table) -> pyarrow.Table:
         values[~empty] = column.flatten().to_numpy().reshape(-1, values.shape[1])
         rows = rows.set_column(at, field_.name, _histograms(values, empty))
     return rows
+
+
+def _at(rows: pyarrow.Table, steps: Collection[int] | None) -> pyarrow.Table:
+    "The rows of those steps."
+    import pyarrow
+
+    return rows if steps is None else rows.filter(pyarrow.array(np.isin(rows["step"].to_numpy(), list(steps))))
 
 
 def _concat(parts: list[pyarrow.Table]) -> pyarrow.Table:

@@ -177,6 +177,16 @@ def test_only_the_columns_asked_for_in_their_order(place):
         record.frame("u")
 
 
+def test_only_the_steps_asked_for_whether_written_or_waiting(place):
+    with Store(place, block_records=4) as record:
+        record_steps(record, 0, 10)
+        whole = record.arrow("t").to_pandas()
+        some = record.arrow("t", ["layer", "mean"], steps=[0, 5, 9, 77]).to_pandas()
+        assert len(some) == 9
+        assert some.equals(whole[whole["step"].isin([0, 5, 9])][["layer", "mean"]].reset_index(drop=True))
+        assert record.arrow("t", steps=[]).num_rows == 0
+
+
 def test_an_append_is_a_copy(place):
     record = Store(place)
     mean, layers, hist = np.zeros(2, np.float32), ["a", "b"], np.zeros((2, 4), np.uint16)
