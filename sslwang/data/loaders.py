@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
+from fastai.torch_core import to_cpu
+from matplotlib.figure import Figure
 
 from diagnose.errors import DiagnoseError
+from sslwang.data.pictures import Shown, rows_figure
 
 SPLITS = {"train": 0, "valid": 1}
 
@@ -18,7 +21,7 @@ SPLITS = {"train": 0, "valid": 1}
 class Items:
     """A data set that draws its items. Item `index` of an epoch is the same bits whenever and wherever it is asked for.
 
-    Subclasses implement `draw` and `collate`.
+    Subclasses implement `draw`, `stack` and `finish`.
 
     Args:
         count: items an epoch.
@@ -49,9 +52,21 @@ class Items:
         """One item from a generator that belongs to it alone."""
         raise NotImplementedError
 
-    def collate(self, items: Sequence[tuple]) -> tuple[torch.Tensor, ...]:
-        """A batch of items as tensors: inputs first, then the target."""
+    def stack(self, items: Sequence[tuple]) -> tuple[torch.Tensor, ...]:
+        """Items as tensors, as they were drawn."""
         raise NotImplementedError
+
+    def finish(self, stacked: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """A batch of what `stack` made, inputs first, then the targets; on the device where there is one."""
+        raise NotImplementedError
+
+    def shown(self, batch: tuple, outputs: Any = None) -> list[Shown]:
+        """Each row of a batch as a person looks at it, with the prediction if the network's outputs are given."""
+        raise NotImplementedError
+
+    def collate(self, items: Sequence[tuple]) -> tuple[torch.Tensor, ...]:
+        """A batch of items."""
+        return self.finish(self.stack(items))
 
 
 class ReplayLoader(DataLoader):
@@ -59,11 +74,15 @@ class ReplayLoader(DataLoader):
 
     Beginning a pass advances `epoch` of a training loader; putting the attribute back replays the pass. A validation
     loader stays in epoch 0.
+
+    Args:
+        dataset: the items.
+        late: finish batches (mix, cut, standardise) after they have come to the device, not in the workers.
     """
 
-    def __init__(self, dataset: Items, **kwargs: Any):
+    def __init__(self, dataset: Items, late: bool = False, **kwargs: Any):
         super().__init__(dataset, **kwargs)
-        self.epoch = -1
+        self.late, self.epoch = late, -1
 
     def before_iter(self) -> None:
         """The epoch belongs to the pass, so it is settled here, before any worker is forked."""
@@ -78,8 +97,26 @@ class ReplayLoader(DataLoader):
         return self.dataset.item(max(self.epoch, 0), s)
 
     def create_batch(self, b: list[tuple]) -> tuple[torch.Tensor, ...]:
-        """Stack, mix and standardise the whole batch at once."""
-        return self.dataset.collate(b)
+        """Stack, and unless that comes late mix and standardise, the whole batch at once."""
+        return self.dataset.stack(b) if self.late else self.dataset.collate(b)
+
+    def show_batch(self, b: tuple | None = None, max_n: int = 6, **kwargs: Any) -> None:
+        """fastai's `dls.show_batch()`: rows as a person looks at them, on a figure of pyplot."""
+        rows_figure(self.dataset.shown(to_cpu(self.one_batch() if b is None else b))[:max_n], _pyplot_figure())
+
+    def show_results(self, b: tuple, out: Any, max_n: int = 6, **kwargs: Any) -> None:
+        """fastai's `learn.show_results()`: the same with predictions, green where right and red where wrong."""
+        rows_figure(self.dataset.shown(to_cpu(b), to_cpu(out))[:max_n], _pyplot_figure())
+
+    def after_batch(self, b: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """What is left to do on the device."""
+        return self.dataset.finish(b) if self.late else b
+
+
+def _pyplot_figure() -> Figure:
+    from matplotlib import pyplot
+
+    return pyplot.figure(layout="constrained")
 
 
 def dataloaders(
@@ -94,7 +131,8 @@ def dataloaders(
         raise DiagnoseError(f"{len(train)} training items are fewer than one batch of {bs}; lower bs or raise items")
     if len(valid) < 1:
         raise DiagnoseError("no validation item; raise valid_items")
-    kwargs = {"bs": bs, "num_workers": workers, "device": torch.device(device)}
+    device = torch.device(device)
+    kwargs = {"bs": bs, "num_workers": workers, "device": device, "late": device.type != "cpu"}
     return DataLoaders(
         ReplayLoader(train, shuffle=True, drop_last=True, **kwargs), ReplayLoader(valid, **kwargs), device=device
     )

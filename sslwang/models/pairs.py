@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sslwang.models.encoder import Encoder
-
 
 class SpatialPairHead(nn.Module):
     """Compares two stacks of maps before pooling: product, distance and smaller value at each place, then averaged.
@@ -68,14 +66,14 @@ class PairNet(nn.Module):
     The n + 1 images are stacked along a new axis 1, so that rows stay rows, and encoded in one call.
 
     Args:
+        encoder: images (B, 3, H, W) to maps (B, `encoder.channels`, h, w).
         head: `spatial` or `pooled`.
-        norm: `group` or `batch`.
     """
 
-    def __init__(self, head: str = "spatial", norm: str = "group"):
+    def __init__(self, encoder: nn.Module, head: str = "spatial"):
         super().__init__()
-        self.encoder = Encoder(norm)
-        self.head = HEADS[head](self.encoder.channels)
+        self.encoder = encoder
+        self.head = HEADS[head](encoder.channels)
 
     def encode(self, *images: torch.Tensor) -> torch.Tensor:
         """n + 1 images (B, 3, H, W) each to maps (B, n + 1, C, h, w)."""

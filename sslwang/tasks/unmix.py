@@ -18,9 +18,10 @@ colour away, and each source is shifted and flipped (left-right and upside-down)
 takes the alignment of the pixels away. Over 2000 hardened rows the mean colour then finds the pair in 0.36 of them and
 least squares in 0.41 (chance 0.33; 1.00 raw): what similarity of coarse light and shade is left.
 
-Easier versions (`mode`): `dup_src`: the mixture is a copy of one source, which? `dup_mix`: one source of weight 0 is
-replaced by a copy of the mixture, which? `scale`: the sources are one image multiplied by the weights. `noise` is no
-version to be learned: every image is noise, the labels are kept, and whoever beats the best constant has a leak.
+Oracle: least squares on the pixels of the raw task.
+
+Easier versions: `mode=dup_src`: the mixture is a copy of one source, which? `mode=dup_mix`: one source of weight 0 is
+replaced by a copy of the mixture, which? `mode=scale`: the sources are one image multiplied by the weights.
 
 Source: mixup (Zhang et al. 2018) turned into a question; the two-of-n form and its easier versions come from the notes
 that this pipeline was started from.
@@ -29,7 +30,7 @@ that this pipeline was started from.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -41,117 +42,63 @@ from fastai.optimizer import Optimizer
 from pydantic import Field, model_validator
 from torch import nn
 
-from diagnose.task import Settings, Task
-from sslwang.data.loaders import Items, dataloaders
-from sslwang.data.splits import Side, sides
+from diagnose.task import Task
+from sslwang.data.pictures import Shown
+from sslwang.data.pixels import MEAN, STD, normalised, standardised
+from sslwang.data.splits import Side
 from sslwang.losses import LOSSES
-from sslwang.models.pairs import PairNet
+from sslwang.models.encoder import Encoder
+from sslwang.models.pairs import HEADS, PairNet
 from sslwang.optimizers import OPTIMIZERS
+from sslwang.pretext import DataSettings, Pretext, PretextItems, PretextSettings, pretext_learner
+from sslwang.solvers import least_squares, mean_colour_pair
 
-MEAN, STD = 0.45, 0.25  # of photographs in [0, 1], all channels alike; where images keep their own brightness
-LEAST_STD = 1e-2  # of a channel; flatter ones are not blown up into noise
-
-Mode = Literal["unmix", "dup_src", "dup_mix", "scale", "noise"]
+Mode = Literal["unmix", "dup_src", "dup_mix", "scale"]
 Target = Literal["classification", "regression"]
 
 
-class LossSettings(Settings):
-    """`auto` is bce for classification and soft-ce for regression."""
+class UnmixDataSettings(DataSettings):
+    """`shift` is how far a source may move against the mixture, in px at `size`."""
 
-    kind: Literal["auto", "bce", "soft-ce", "mse"] = "auto"
-    reduction: Literal["mean", "sum"] = "mean"
-
-
-class EncoderSettings(Settings):
-    """The encoder that all images share."""
-
-    norm: Literal["group", "batch"] = "group"
-
-
-class HeadSettings(Settings):
-    """How a source is compared with the mixture."""
-
-    kind: Literal["spatial", "pooled"] = "spatial"
-
-
-class DataSettings(Settings):
-    """Where the images come from.
-
-    `source` is photos, imagewang or a folder of images; `distinct` takes the sources of a row from different images, as
-    far as there are enough; `shift` is how far a source may move against the mixture, in px at `size`.
-    """
-
-    source: str = "photos"
-    split: Literal["region", "photo"] = "region"
-    distinct: bool = True
     shift: int = Field(4, ge=0, le=64)
-    workers: int = Field(0, ge=0, le=64)
 
 
-class UnmixSettings(Settings):
-    """Settings of `unmix`; every one can be given as `--set name=value`."""
+class UnmixSettings(PretextSettings):
+    """Settings of `unmix`: w = (p, 1 - p), p ~ Beta(alpha, beta), for two of n sources."""
 
     n: int = Field(3, ge=2, le=5)
     target: Target = "classification"
     mode: Mode = "unmix"
-    hardened: bool = True
     alpha: float = Field(5.0, gt=0)
     beta: float = Field(8.0, gt=0)
-    size: int = Field(64, ge=16, le=512)
-    items: int = Field(4800, ge=1)
-    valid_items: int = Field(960, ge=1)
-    bs: int = Field(48, ge=1)
     opt: Literal["adamw", "adam", "sgd"] = "sgd"
     lr: float = Field(0.1, gt=0)
-    wd: float = Field(0.01, ge=0)
-    loss: LossSettings = LossSettings()
-    encoder: EncoderSettings = EncoderSettings()
-    head: HeadSettings = HeadSettings()
-    data: DataSettings = DataSettings()
+    data: UnmixDataSettings = UnmixDataSettings()
 
     @model_validator(mode="after")
     def _possible(self):
-        if self.n == 2 and self.target == "classification" and self.mode in ("unmix", "scale", "noise"):
+        if self.n == 2 and self.target == "classification" and self.mode in ("unmix", "scale"):
             raise ValueError(
                 "n=2 classification is degenerate: both sources are always mixed, every label is 1; use n >= 3"
             )
         if self.n == 2 and self.mode == "dup_mix":
             raise ValueError("n=2 has no source of weight 0 that dup_mix could replace; use n >= 3")
-        if (self.loss.kind == "bce") != (self.target == "classification") and self.loss.kind != "auto":
-            raise ValueError(f"loss.kind={self.loss.kind} does not fit target={self.target}")
         return self
 
-    @property
-    def loss_kind(self) -> str:
-        """The loss meant by `loss.kind`."""
-        if self.loss.kind != "auto":
-            return self.loss.kind
-        return "bce" if self.target == "classification" else "soft-ce"
 
-
-def standardised(images: torch.Tensor) -> torch.Tensor:
-    """Each image (..., 3, H, W) with mean 0 and standard deviation 1 in every channel."""
-    centred = images - images.mean((-2, -1), keepdim=True)
-    return centred / centred.square().mean((-2, -1), keepdim=True).sqrt().clamp_min(LEAST_STD)
-
-
-class UnmixItems(Items):
+class UnmixItems(PretextItems):
     """Rows of unmix: a mixture and n sources in, labels or weights out.
 
-    An item is (parts, sources, weights, slot): the tiles that are mixed and those that are shown, (k, S, S, 3) uint8,
-    the weights (n,) and the source that a duplicate involves. A batch is (mixture, source 1, ..., source n, target).
-
-    Args:
-        side: the images and the part of them that may be shown.
-        count, seed, split: see `Items`.
-        settings: of the task.
+    A row is (images, weights, slot): the tiles that are mixed and, if hardened, those that are shown after them,
+    (n or 2 n, S, S, 3) uint8, the weights (n,) and the source that a duplicate involves. A batch is (mixture,
+    source 1, ..., source n, target).
     """
 
     def __init__(self, side: Side, count: int, seed: int, split: str, settings: UnmixSettings):
-        super().__init__(count, seed, split)
-        self.side, self.settings = side, settings
+        super().__init__(side, count, seed, split, settings)
+        self.inputs = 1 + settings.n
 
-    def draw(self, rng: np.random.Generator) -> tuple:
+    def row(self, rng: np.random.Generator) -> tuple:
         """One row; see the class."""
         s = self.settings
         first, second, *rest = rng.permutation(s.n)
@@ -159,20 +106,14 @@ class UnmixItems(Items):
         weights[first] = rng.beta(s.alpha, s.beta)
         weights[second] = 1 - weights[first]
         slot = rest[0] if s.mode == "dup_mix" else first
-        if s.mode == "noise":
-            noise = np.clip(rng.standard_normal((s.n + 1, s.size, s.size, 3), dtype=np.float32), 0, 1) * 255
-            noise = noise.astype(np.uint8)
-            return noise[:1], noise[1:], weights, slot
         if s.mode == "scale":
-            tile = self.side.tiles(rng, s.size, 1)
-            return tile, tile, weights, slot
+            return self.side.tiles(rng, s.size, 1), weights, slot
         if not s.hardened:
-            tiles = self.side.tiles(rng, s.size, s.n, s.data.distinct)
-            return tiles, tiles, weights, slot
+            return self.side.tiles(rng, s.size, s.n, s.data.distinct), weights, slot
         shift = s.data.shift
         tiles = self.side.tiles(rng, s.size + 2 * shift, s.n, s.data.distinct)
         middle = tiles[:, shift : shift + s.size, shift : shift + s.size]
-        return middle, np.stack([self._moved(tile, rng) for tile in tiles]), weights, slot
+        return np.concatenate([middle, *(self._moved(tile, rng)[None] for tile in tiles)]), weights, slot
 
     def _moved(self, tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         size = self.settings.size
@@ -181,23 +122,17 @@ class UnmixItems(Items):
         across, down = rng.choice((1, -1), 2)
         return window[::down, ::across]
 
-    def collate(self, items: Sequence[tuple]) -> tuple[torch.Tensor, ...]:
+    def batch(self, images: torch.Tensor, weights: torch.Tensor, slots: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Batch (mixture, sources 1 to n, target): images (B, 3, S, S) float32, target (B, n) float32."""
         s = self.settings
-        parts, sources = (torch.from_numpy(np.stack([i[k] for i in items])).permute(0, 1, 4, 2, 3) for k in (0, 1))
-        weights = torch.from_numpy(np.stack([i[2] for i in items]))
-        slots = torch.tensor([int(i[3]) for i in items])
-        rows = torch.arange(len(items))
-        parts, sources = parts / 255, sources / 255
-        if s.mode in ("noise", "scale"):
-            mixture = parts[:, 0]
-            sources = weights[:, :, None, None, None] * mixture[:, None] if s.mode == "scale" else sources
+        rows = torch.arange(len(images), device=images.device)
+        if s.mode == "scale":
+            mixture = images[:, 0]
+            sources = weights[:, :, None, None, None] * mixture[:, None]
         else:
-            mixture = torch.einsum("bn,bnchw->bchw", weights, parts)
-        if s.hardened and s.mode != "scale":
-            mixture, sources = standardised(mixture), standardised(sources)
-        else:
-            mixture, sources = (mixture - MEAN) / STD, (sources - MEAN) / STD
+            mixture, sources = torch.einsum("bn,bnchw->bchw", weights, images[:, : s.n]), images[:, -s.n :]
+        adjust = standardised if s.hardened and s.mode != "scale" else normalised
+        mixture, sources = adjust(mixture), adjust(sources)
         if s.mode == "dup_src":
             mixture = sources[rows, slots]
         elif s.mode == "dup_mix":
@@ -205,7 +140,27 @@ class UnmixItems(Items):
         if s.mode in ("dup_src", "dup_mix"):
             weights = nn.functional.one_hot(slots, s.n).float()
         target = weights if s.target == "regression" else (weights > 0).float()
-        return mixture.contiguous(), *(x.contiguous() for x in sources.unbind(1)), target
+        return mixture, *sources.unbind(1), target
+
+    def shown(self, batch: tuple, outputs: torch.Tensor | None = None) -> list[Shown]:
+        """The mixture, and each source with its label or weight; predicted: probability or weight, right or wrong."""
+        mixture, *sources, target = batch
+        regression = self.settings.target == "regression"
+        name = "weight" if regression else "mixed"
+        values = None if outputs is None else (outputs.softmax(1) if regression else outputs.sigmoid())
+        rows = []
+        for r in range(len(target)):
+            captions, right = ["mixture"], [None]
+            for k in range(len(sources)):
+                truth = f"{target[r, k]:.2f}" if regression else ("yes" if target[r, k] else "no")
+                captions.append(f"{name}: {truth}")
+                right.append(None)
+                if values is not None:
+                    captions[-1] += f", said {values[r, k]:.2f}"
+                    wrong = (values[r, k] - target[r, k]).abs() >= (0.15 if regression else 0.5)
+                    right[-1] = not bool(wrong)
+            rows.append(Shown([mixture[r], *(x[r] for x in sources)], captions, right))
+        return rows
 
 
 def exact_pair(logits: torch.Tensor, target: torch.Tensor) -> float:
@@ -230,6 +185,12 @@ def larger_weight(logits: torch.Tensor, target: torch.Tensor) -> float:
     return (logits.argmax(1) == target.argmax(1)).float().mean().item()
 
 
+def unmix_metrics(target: Target) -> list[AccumMetric]:
+    """Exact pair and share of labels (classification), or R2 and whether the larger weight is found."""
+    functions = (exact_pair, per_label) if target == "classification" else (r2, larger_weight)
+    return [AccumMetric(f, flatten=False) for f in functions]
+
+
 def unmix_learner(
     dls: DataLoaders,
     target: Target = "classification",
@@ -250,19 +211,21 @@ def unmix_learner(
         loss_func: of logits (B, n) and target (B, n).
         opt_func, lr, wd: as in fastai's Learner.
     """
-    classify = target == "classification"
     if loss_func is None:
-        loss_func = LOSSES["bce" if classify else "soft-ce"]()
-    metrics = [AccumMetric(f, flatten=False) for f in ((exact_pair, per_label) if classify else (r2, larger_weight))]
-    model = PairNet(head, norm).to(dls.device)
-    return Learner(dls, model, loss_func, opt_func=opt_func, lr=lr, wd=wd, metrics=metrics)
+        loss_func = LOSSES["bce" if target == "classification" else "soft-ce"]()
+    return pretext_learner(dls, PairNet(Encoder(norm), head), loss_func, unmix_metrics(target), opt_func, lr, wd)
 
 
-class Unmix(Task):
+class Unmix(Pretext):
     """Unmix under given settings. The roles of a row are the mixture (0) and the sources (1 to n)."""
 
-    id = "unmix"
-    Settings: ClassVar[type[Settings]] = UnmixSettings
+    Settings: ClassVar[type[PretextSettings]] = UnmixSettings
+    Items: ClassVar[type[PretextItems]] = UnmixItems
+    HEADS = tuple(HEADS)
+    SHORTCUTS = (
+        "least squares on the pixels and the line between two mean colours find the pair without vision; every image "
+        "is standardised by itself, and each source is shifted and flipped independently of the mixture"
+    )
     settings: UnmixSettings
 
     def __init__(self, settings: UnmixSettings | None = None):
@@ -274,34 +237,26 @@ class Unmix(Task):
         else:
             self.metric, self.chance = "R2", 0.0
 
-    def items(self, seed: int, split: str) -> UnmixItems:
-        """Data set of one split, `train` or `valid`."""
-        s = self.settings
-        side = sides(s.data.source, s.data.split)[split == "valid"]
-        return UnmixItems(side, s.items if split == "train" else s.valid_items, seed, split, s)
+    def losses(self) -> tuple[str, ...]:
+        """See `Pretext.losses`."""
+        return ("bce",) if self.settings.target == "classification" else ("soft-ce", "mse")
 
-    def loaders(self, seed: int, device: str | torch.device = "cpu") -> DataLoaders:
-        """See `Task.loaders`. Batches are (mixture, source 1, ..., source n, target)."""
-        s = self.settings
-        return dataloaders(self.items(seed, "train"), self.items(seed, "valid"), s.bs, device, s.data.workers)
+    def network(self, encoder: nn.Module) -> nn.Module:
+        """See `Pretext.network`."""
+        return PairNet(encoder, self.head_kind)
 
-    def learner(self, seed: int, device: str | torch.device = "cpu") -> Learner:
-        """See `Task.learner`. torch's own random stream is left as it was."""
-        s = self.settings
-        dls = self.loaders(seed, device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            loss_func = LOSSES[s.loss_kind](s.loss.reduction)
-            return unmix_learner(dls, s.target, s.head.kind, s.encoder.norm, loss_func, OPTIMIZERS[s.opt], s.lr, s.wd)
+    def metrics(self) -> list:
+        """See `Pretext.metrics`."""
+        return unmix_metrics(self.settings.target)
 
     def best_constant(self) -> float:
         """Entropy of the base rate (bce), ln n (soft-ce), variance of the weights (mse); times the count if summed."""
         s = self.settings
         one_hot = s.mode in ("dup_src", "dup_mix")
-        if s.loss_kind == "bce":
+        if self.loss_kind == "bce":
             rate = (1 if one_hot else 2) / s.n
             value, count = -rate * math.log(rate) - (1 - rate) * math.log1p(-rate), s.bs * s.n
-        elif s.loss_kind == "soft-ce":
+        elif self.loss_kind == "soft-ce":
             value, count = math.log(s.n), s.bs
         else:
             mean = s.alpha / (s.alpha + s.beta)
@@ -317,11 +272,36 @@ class Unmix(Task):
     def easier(self) -> dict[str, Task]:
         """`dup_src`, `dup_mix` (needs n > 2) and `scale`, under the same settings."""
         modes = [m for m in ("dup_src", "dup_mix", "scale") if m != "dup_mix" or self.settings.n > 2]
-        return {m: type(self)(self.settings.model_copy(update={"mode": m})) for m in modes}
+        return {m: self.under(mode=m) for m in modes}
 
     def features(self, model: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         """Maps of the encoder, (rows, n + 1, C, h, w)."""
         return model.encode(*inputs)
+
+    def oracle(self, rows: int = 256, seed: int = 0) -> float | None:
+        """Least squares on the pixels of the raw task; see `Pretext.oracle`. A copy is found by the distance to it."""
+        raw = self.under(hardened=False, items=rows, bs=rows, inputs="images")
+        mixture, *sources, target = raw.loaders(seed).train.one_batch()
+        if self.settings.mode in ("dup_src", "dup_mix"):
+            answer = -(torch.stack(sources, 1) - mixture[:, None]).square().flatten(2).mean(2)
+        elif self.settings.mode == "scale":  # of one image: the pixel values, taken back to [0, 1], have these means
+            answer = torch.stack([(x * STD + MEAN).mean((1, 2, 3)) for x in sources], 1)
+            answer = answer / answer.sum(1, keepdim=True)
+        else:
+            answer = least_squares(mixture, sources)
+        if self.settings.target == "classification":
+            return exact_pair(answer, target)
+        return max(0.0, r2(answer.clamp_min(1e-9).log(), target))
+
+    def probes(self) -> dict[str, Callable[[tuple], float]]:
+        """See `Pretext.probes`."""
+        if self.settings.target == "regression":
+            return {}
+        solvers = {"mean colour": mean_colour_pair, "least squares": least_squares}
+        return {
+            n: lambda batch, solve=solve: exact_pair(solve(batch[0], batch[1:-1]), batch[-1])
+            for n, solve in solvers.items()
+        }
 
     def twins(self, batch: tuple) -> torch.Tensor | None:
         """See `Task.twins`. `easier()["dup_src"]` has one pair in every row."""

@@ -7,6 +7,7 @@ from PIL import Image
 
 from diagnose.errors import DiagnoseError
 from sslwang.data.loaders import ReplayLoader
+from sslwang.data.pixels import boxes, composed
 from sslwang.data.splits import Side, sides
 from sslwang.tasks.unmix import Unmix, UnmixSettings
 
@@ -151,3 +152,23 @@ def test_distinct_sources_repeat_an_image_only_when_all_are_used():
 
 def test_other_sources_may_come_from_the_same_image():
     assert {len(set(row)) for row in drawn(3, distinct=False)} == {1, 2, 3}
+
+
+# ---- cutting and putting together -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 2), (2, 4), (4, 1)])
+def test_boxes_come_in_raster_order_and_go_together_again(rows, columns):
+    images = torch.rand(5, 2, 3, 8, 16)
+    cut = boxes(images, rows, columns)
+    h, w = 8 // rows, 16 // columns
+    assert cut.shape == (5, 2, rows * columns, 3, h, w)
+    for k in range(rows * columns):
+        y, x = k // columns * h, k % columns * w
+        assert torch.equal(cut[:, :, k], images[..., y : y + h, x : x + w])
+    assert torch.equal(composed(cut, rows, columns), images)
+
+
+def test_a_grid_that_does_not_divide_the_image_is_refused():
+    with pytest.raises(ValueError, match="3 x 2 boxes do not divide an image of 8 x 16 px"):
+        boxes(torch.rand(3, 8, 16), 3, 2)

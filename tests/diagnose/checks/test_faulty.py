@@ -193,7 +193,7 @@ class TestUnmix:
         assert "largest output" in summary
 
     def test_noise_is_not_learned(self):
-        subject = self.task(mode="noise")
+        subject = self.task(inputs="noise")
         check = CHECKS["real-against-random"]
         evidence = check.measure(Lab(subject))
         assert evidence.get("learned from noise inputs") < 0.3

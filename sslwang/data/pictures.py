@@ -1,0 +1,55 @@
+"""Rows of a pretext task as pictures: each image with its caption, green for a right prediction and red for a wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from matplotlib.figure import Figure
+
+COLOURS = {None: "black", True: "#00796b", False: "#c62828"}  # teal and red: apart also for the colour-blind
+SIGNS = {None: "", True: "✓ ", False: "✗ "}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One row as a person looks at it.
+
+    Args:
+        images: (3, H, W) each, any range.
+        captions: one an image.
+        right: one an image: whether the prediction was right, None where nothing was predicted.
+        title: of the row.
+    """
+
+    images: list[torch.Tensor]
+    captions: list[str]
+    right: list[bool | None] = field(default_factory=list)
+    title: str = ""
+
+
+def viewable(image: torch.Tensor) -> torch.Tensor:
+    """An image (3, H, W) of any range, stretched to [0, 1], as (H, W, 3)."""
+    low, high = image.min(), image.max()
+    return ((image - low) / (high - low).clamp_min(1e-6)).permute(1, 2, 0).cpu()
+
+
+def rows_figure(rows: Sequence[Shown], figure: Figure | None = None) -> Figure:
+    """One line of pictures a row, on a figure of its own or on the one given (made to fit)."""
+    across = max(len(row.images) for row in rows)
+    wide = max(len(line) for row in rows for caption in row.captions for line in caption.split("\n"))
+    size = ((1.5 if wide <= 20 else 0.075 * wide) * across, (1.75 + 0.2 * any(r.title for r in rows)) * len(rows))
+    figure = Figure(layout="constrained") if figure is None else figure
+    figure.set_size_inches(*size)
+    axes = figure.subplots(len(rows), across, squeeze=False)
+    for line, row in zip(axes, rows):
+        for place in line:
+            place.set_axis_off()
+        right = [*row.right, *[None] * (len(row.images) - len(row.right))]
+        for place, image, caption, verdict in zip(line, row.images, row.captions, right):
+            place.imshow(viewable(image.detach().float()))
+            place.set_title(SIGNS[verdict] + caption, fontsize=9, color=COLOURS[verdict])
+        if row.title:
+            line[0].text(0, -0.06, row.title, transform=line[0].transAxes, fontsize=9, va="top", color="#444444")
+    return figure
