@@ -55,6 +55,28 @@ class Schedule:
         return step < self.first or step % self.every == 0
 
 
+class Listener:
+    """Told of everything that a Watch records. One that raises is told no more, and the training goes on.
+
+    `columns` are those of one block of recorded steps, "step" among them, and must be left as they are.
+    """
+
+    def on_start(self, learn: Any) -> None:
+        """A fit begins: before its first batch."""
+
+    def on_rows(self, table: str, columns: Columns) -> None:
+        """A block of recorded steps was reduced; "steps" is the first of its tables."""
+
+    def on_alarm(self, raised: Raised) -> None:
+        """An alarm was raised."""
+
+    def on_end(self, store: Store) -> None:
+        """A fit has ended, however it ended, and all of its rows were told."""
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+
 class Watch(Callback):
     """Records gauges and raises alarms while a Learner trains.
 
@@ -67,11 +89,16 @@ class Watch(Callback):
         features: name of the submodule whose outputs are the features for `representations`.
         alarms: True for all, False for none, or ids (`diagnose list alarms`).
         stop_on: ids of alarms that end the fit, or True for any.
-        listeners: objects with `on_rows(table, columns)` and `on_alarm(raised)`, told of everything recorded.
+        listeners: objects with methods of `Listener`, told of everything recorded.
         first: how many steps are recorded one by one at the start.
+        tensorboard: write event files while the fit goes on: True for a folder `tensorboard` in `folder` (without one
+            runs/<time>), or the folder for them. See `diagnose.report.tensorboard`.
+        comet: log to Comet while the fit goes on: True for an experiment of its own, online if there is an API key,
+            else an archive for `comet upload`; or an experiment, which is left open. See `diagnose.report.comet`.
 
     Raises:
-        DiagnoseError: an unknown gauge, a schedule that makes no sense, or a folder that holds another run.
+        DiagnoseError: an unknown gauge, a schedule that makes no sense, a folder that holds another run, or TensorBoard
+            or Comet is wanted and not installed.
     """
 
     order = MixedPrecision.order + 0.5  # gradients are unscaled by then, and GradientClip has not clipped them yet
@@ -88,8 +115,11 @@ class Watch(Callback):
         stop_on: bool | Iterable[str] = (),
         listeners: Iterable[Any] = (),
         first: int = 100,
+        tensorboard: bool | Path | str = False,
+        comet: Any = False,
     ):
         super().__init__()
+        told = [*listeners, *_writers(folder, tensorboard=tensorboard, comet=comet)]
         self._settings = {
             "folder": folder,
             "every": every,
@@ -100,9 +130,10 @@ class Watch(Callback):
             "stop_on": stop_on if isinstance(stop_on, bool) else tuple(stop_on),
             "first": first,
         }
-        self.recording = Recording(**self._settings, listeners=listeners)
+        self.recording = Recording(**self._settings, listeners=told)
 
-    # A Learner that carries a Watch may be copied, pickled and exported: the copy starts afresh, in memory.
+    # A Learner that carries a Watch may be copied, pickled and exported: the copy starts afresh, in memory, and tells
+    # nobody.
 
     def __getstate__(self) -> dict:
         return {"_settings": {**self._settings, "folder": None}, "learn": self.learn}
@@ -139,6 +170,10 @@ class Watch(Callback):
         """Every alarm so far, over all fits."""
         return list(self.recording.history)
 
+    def close(self) -> None:
+        """End what listeners hold open, such as an experiment of Comet; the end of the process does it too."""
+        self.recording.tell("close")
+
     def frame(self, table: str, columns: Iterable[str] | None = None):
         """A table as a tidy pandas frame: activations, weights, gradients, updates, outputs, steps, ..."""
         self.recording.flush(self.learn)
@@ -156,7 +191,10 @@ class Recording:
         self._newly_raised = False
         self.stopped: Raised | None = None
         self.schedule = Schedule(first, every if isinstance(every, int) else 10)
-        self.exact, self.listeners = exact, list(listeners)
+        self.exact = exact
+        self.listeners = {
+            f"{type(one).__name__} {i}" if i else type(one).__name__: one for i, one in enumerate(listeners)
+        }
         self.store = Store(folder, block_records=1024)
         self.block = BLOCK
         self._written = time.monotonic()
@@ -197,6 +235,7 @@ class Recording:
             self._raised, self.stopped = set(), None
             for alarm in self.alarms.values():
                 alarm.start(learn)
+            self.tell("on_start", learn)
         self._last_end = time.perf_counter()  # what an epoch's first batch waits for is the loader, not the validation
         model = learn.model
         for gauge in self.gauges.values():
@@ -331,10 +370,12 @@ class Recording:
         """Reduce and write what is pending; leave nothing on the model."""
         self._release_guard()
         self._abandon()
-        self._fitting = False
+        fitted, self._fitting = self._fitting, False
         self._last_end = 0.0
         self.reduce(learn)
         self._write()
+        if fitted:
+            self.tell("on_end", self.store)
 
     def flush(self, learn: Any = None) -> None:
         """Reduce and write what is pending."""
@@ -385,8 +426,15 @@ class Recording:
         except Exception as e:
             self.failed[id] = f"{type(e).__name__}: {e}"
             log.warning("the %s %s is off from here on: it raised %s", kind, id, self.failed[id])
-            (self.gauges if kind == "gauge" else self.alarms).pop(id, None)
+            {"gauge": self.gauges, "alarm": self.alarms, "listener": self.listeners}[kind].pop(id, None)
             self._find_observers()
+
+    def tell(self, event: str, *news: Any) -> None:
+        """Tell the listeners that have a method for this event."""
+        for id, listener in list(self.listeners.items()):
+            if method := getattr(listener, event, None):
+                with self._kept_out_of_training("listener", id):
+                    method(*news)
 
     def _find_observers(self) -> None:
         self._at_loss = [a for a in self.alarms.values() if type(a).after_loss is not Alarm.after_loss]
@@ -418,8 +466,7 @@ class Recording:
         row = {"step": [max(raised.step, self._newest_alarm)], "id": [raised.id], "where": [raised.where]}
         self._newest_alarm = row["step"][0]
         self.store.append("alarms", {**row, "message": [raised.message]})
-        for listener in self.listeners:
-            listener.on_alarm(raised)
+        self.tell("on_alarm", raised)
         if self.stopped is None and raised.id in self.stop_on:
             self.stopped = raised
 
@@ -450,8 +497,7 @@ class Recording:
                 tables.setdefault(gauge.table, {}).update(columns)
         for table, columns in tables.items():
             self.store.append(table, columns)
-            for listener in self.listeners:
-                listener.on_rows(table, columns)
+            self.tell("on_rows", table, columns)
         for alarm in self._asked(self.alarms.values()) if learn is not None else ():
             if any(t in tables for t in alarm.tables):
                 with self._kept_out_of_training("alarm", alarm.id):
@@ -516,6 +562,14 @@ class _Guard:
         """Give the model its own forward pass back."""
         if self.mine:
             self.model.__dict__.pop("forward", None)
+
+
+def _writers(folder: Path | str | None, **wanted: Any) -> Iterator[Listener]:
+    "Reports that are written while a model trains, found by name: they stand on a floor above this one."
+    for name, where in wanted.items():
+        if where is not False and where is not None:
+            writer = registry.load(registry.Entry(name, f"diagnose.report.{name}", ""), Listener)
+            yield writer(where, None if folder is None else Path(folder))
 
 
 def _gauges(every: int | Mapping[str, int], without: Iterable[str], features: str | None) -> dict[str, Gauge]:
