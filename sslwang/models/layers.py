@@ -1,0 +1,33 @@
+"""Small layers that several heads share."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import nn
+
+
+class ConcatPool(nn.Module):
+    """Mean and maximum over all places of maps (B, C, h, w), side by side: (B, 2 C)."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Pooled vectors."""
+        return torch.cat([maps.mean((-2, -1)), maps.amax((-2, -1))], dim=1)
+
+
+def mlp(features: int, hidden: int, outputs: int, layers: int = 1) -> nn.Sequential:
+    """`layers` times [linear, ReLU] of width `hidden`, then one linear layer to `outputs`."""
+    widths = [features, *[hidden] * layers]
+    inner = [m for before, after in itertools.pairwise(widths) for m in (nn.Linear(before, after), nn.ReLU())]
+    return nn.Sequential(*inner, nn.Linear(widths[-1], outputs))
+
+
+class Attention(nn.TransformerEncoderLayer):
+    """Self-attention and MLP over tokens (B, T, features), norms first, no dropout, nothing that knows their order.
+
+    Vaswani et al. 2017, norms placed as in Xiong et al. 2020.
+    """
+
+    def __init__(self, features: int, heads: int = 4):
+        super().__init__(features, heads, 2 * features, dropout=0.0, batch_first=True, norm_first=True)
