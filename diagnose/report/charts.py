@@ -5,16 +5,28 @@ Colours come from the page's style sheet by class, so that one figure serves lig
 
 from __future__ import annotations
 
+import base64
+import io
 import math
+from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
+import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
 from diagnose.report import words
 from diagnose.report.curves import Curve, Frame, extent, strokes, thinned
+from diagnose.report.recorded import Heat
 
 WIDTH, HEIGHT = 420, 236
 LEFT, RIGHT, TOP, BOTTOM = 52, 18, 26, 38
+PALETTE = [
+    (0, 34, 78), (26, 56, 111), (67, 78, 108), (97, 101, 111), (125, 124, 120), (155, 148, 118), (188, 174, 108),
+    (222, 201, 88), (254, 232, 56),
+]  # fmt: skip
+"""Matplotlib's cividis at nine even places: seen alike with and without red-green blindness, and in print."""
+DECADES = 14  # of a logarithmic axis at most
 
 
 def panel(curve: Curve, frame: Frame, kind: str, label: str) -> Markup:
@@ -81,6 +93,96 @@ def ladder(rungs: list[tuple[float, float]], configured: float | None, label: st
     return _markup(svg)
 
 
+def lines(series: Sequence[tuple[np.ndarray, np.ndarray]], title: str, logarithmic: bool, label: str) -> Markup:
+    """Recorded quantities over steps, (steps, values) each, in the colours c0, c1, ...; outliers are cut off.
+
+    On a logarithmic axis what is not above zero is left out, as is everywhere what is not finite.
+    """
+    svg = _svg(WIDTH, HEIGHT, "chart", label)
+    every = [[float(v) for v in values] for _, values in series]
+    if logarithmic:
+        every = [[math.log10(v) if 0 < v < math.inf else math.nan for v in values] for values in every]
+        finite = [v for values in every for v in values if math.isfinite(v)]
+        high = max(finite, default=0.0)
+        low = max(min(finite, default=-1.0), high - DECADES)
+        y = _Axis(low - 0.05 * (high - low) - 0.02, high + 0.05 * (high - low) + 0.02, HEIGHT - BOTTOM, TOP)
+    else:
+        y = _Axis(*extent([v for values in every for v in values], [], []), HEIGHT - BOTTOM, TOP)
+    ends = [int(s) for steps, _ in series if len(steps) for s in (steps[0], steps[-1])] or [0]
+    first, last = min(ends), max(ends)
+    x = _Axis(first, max(last, first + 1), LEFT + 4, WIDTH - RIGHT)
+    _grid(svg, y, title, decades(y.low, y.high) if logarithmic else None, logarithmic)
+    _feet(svg, [(x(s), f"{s:,}") for s in sorted({first, (first + last) // 2, last})], "step")
+    if not any(math.isfinite(v) for values in every for v in values):
+        _text(svg, (LEFT + WIDTH - RIGHT) / 2, HEIGHT / 2, "no finite number", "middle", "note")
+    for number, ((steps, _), values) in enumerate(zip(series, every)):
+        kind = f"c{number % 8}"
+        pieces = strokes(thinned(values), y.low, y.high)
+        placed = [[(float(np.interp(i, range(len(steps)), steps)), v) for i, v in piece] for piece in pieces]
+        _pieces(svg, placed, x, y, kind, 2)
+    return _markup(svg)
+
+
+def decades(low: float, high: float) -> list[float]:
+    """Where a logarithmic axis from 10 ** `low` to 10 ** `high` has its marks, as exponents: about four."""
+    span = high - low
+    if span > 2:
+        every = math.ceil(span / 5)
+        return [float(d) for d in range(math.ceil(low), math.floor(high) + 1) if d % every == 0]
+    found = [d + math.log10(m) for d in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
+    inside = [v for v in found if low <= v <= high]
+    return inside or [(low + high) / 2]
+
+
+def heat(found: Heat, label: str) -> Markup:
+    """A histogram over time: a column a recorded step, a row a bin of values, the brighter the more elements."""
+    svg = _svg(WIDTH, HEIGHT, "chart", label)
+    broken = bool(np.nansum(found.nonfinite))
+    rows = np.vstack([found.shares, found.nonfinite] if broken else [found.shares])[::-1]
+    low, high = HEIGHT - BOTTOM, TOP
+    height = (low - high) / len(rows)
+    picture = {"x": f"{LEFT}", "y": f"{high}", "width": f"{WIDTH - LEFT - RIGHT}", "height": f"{low - high}"}
+    picture |= {"preserveAspectRatio": "none", "href": f"data:image/png;base64,{_picture(rows)}", "class": "pixels"}
+    _text(svg, 2, 13, "value", "start", "title")
+    ET.SubElement(svg, "image", picture)
+    for edge, text in marks(found.edges):
+        at = low - edge * height
+        _line(svg, LEFT - 4, at, LEFT, at, "axis")
+        _text(svg, LEFT - 7, at + 4, text, "end", "tick")
+    if broken:
+        _text(svg, LEFT + 4, TOP - 4, "top row: NaN and infinity", "start", "note")
+    steps = [int(s) for s in found.steps]
+    last = len(steps) - 1
+    each = (WIDTH - LEFT - RIGHT) / max(len(steps), 1)
+    feet = [(LEFT + (i + 0.5) * each, f"{steps[i]:,}") for i in sorted({0, last // 2, last}) if steps]
+    _feet(svg, feet, "step")
+    return _markup(svg)
+
+
+def marks(edges: np.ndarray) -> list[tuple[float, str]]:
+    """Where an axis of values has its marks, in bins from its low end, and what stands there."""
+    middle = (len(edges) - 1) / 2
+    kept = len(edges) // 2 - 1  # bins of one sign above the smallest
+    places = sorted({len(edges) - 1, len(edges) - 1 - kept // 2})
+    up = [(float(p), words.number(float(edges[p]), 2)) for p in places]
+    down = [(len(edges) - 1 - p, f"-{text}") for p, text in reversed(up)]
+    return [*down, (middle, "0"), *up]
+
+
+def _picture(rows: np.ndarray) -> str:
+    "PNG of shares in base64, a pixel a cell; nothing where a step has no row."
+    level = np.where(np.isfinite(rows), np.sqrt(np.nan_to_num(rows)), 0)
+    level = level / max(float(level.max(initial=0)), 1e-12)
+    colours = np.array(PALETTE, float)
+    place = level * (len(PALETTE) - 1)
+    found = np.stack([np.interp(place, range(len(PALETTE)), colours[:, c]) for c in range(3)], axis=-1)
+    seen = np.where(np.isfinite(rows), 255, 0)[..., None]
+    image = Image.fromarray(np.concatenate([found.round(), seen], axis=-1).astype(np.uint8), "RGBA")
+    buffer = io.BytesIO()
+    image.quantize(64).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
 def bar(share: float) -> Markup:
     """A horizontal bar of `share` of its full width. The number stands beside it in the text."""
     svg = _svg(100, 8, "bar", "")
@@ -138,11 +240,12 @@ def _text(svg: ET.Element, x: float, y: float, text: str, anchor: str, kind: str
     _shape(svg, "text", kind, x=x, y=y, text_anchor=anchor).text = text
 
 
-def _grid(svg: ET.Element, y: _Axis, title: str, at: list[float] | None = None) -> None:
+def _grid(svg: ET.Element, y: _Axis, title: str, at: list[float] | None = None, exponents: bool = False) -> None:
     _text(svg, 2, 13, title, "start", "title")
     for tick in ticks(y.low, y.high) if at is None else at:
         _line(svg, LEFT, y(tick), WIDTH - RIGHT, y(tick), "grid")
-        _text(svg, LEFT - 6, y(tick) + 4, words.number(tick, 3), "end", "tick")
+        said = words.number(10.0**tick, 2) if exponents else words.number(tick, 3)
+        _text(svg, LEFT - 6, y(tick) + 4, said, "end", "tick")
     _line(svg, LEFT, y.start, WIDTH - RIGHT, y.start, "axis")
 
 
@@ -154,7 +257,10 @@ def _feet(svg: ET.Element, marks: list[tuple[float, str]], title: str) -> None:
 
 
 def _stroke(svg: ET.Element, curve: Curve, x: _Axis, y: _Axis, kind: str, radius: float = 3) -> None:
-    pieces = strokes(thinned(curve.values), y.low, y.high)
+    _pieces(svg, strokes(thinned(curve.values), y.low, y.high), x, y, kind, radius)
+
+
+def _pieces(svg: ET.Element, pieces: list, x: _Axis, y: _Axis, kind: str, radius: float) -> None:
     path = "".join("M" + "L".join(f"{x(s):.1f} {y(v):.1f}" for s, v in piece) for piece in pieces if len(piece) > 1)
     if path:
         _shape(svg, "path", f"line {kind}", d=path)

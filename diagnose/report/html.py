@@ -18,6 +18,8 @@ from diagnose.diagnosis import CheckResult, Diagnosis, Proof, Side
 from diagnose.evidence import Evidence
 from diagnose.report import charts, words
 from diagnose.report.curves import Curve, Frame, frame
+from diagnose.report.recorded import opened, recorded
+from diagnose.report.training import Training, training
 
 HERE = Path(__file__).parent
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -27,8 +29,8 @@ ROWS = 1_000  # evidence rows of one check that are shown at most
 VALUES = 200  # values of one list that are spelled out at most
 
 
-def render(diagnosis: Diagnosis) -> str:
-    """The page."""
+def render(diagnosis: Diagnosis, run: Path | None = None) -> str:
+    """The page. `run`: the folder that holds the record, if the diagnosis does not carry its files."""
     style, script = _read("report.css"), _read("report.js")
     proven = [c for c in diagnosis.causes if c.proven]
     return _template().render(
@@ -41,10 +43,18 @@ def render(diagnosis: Diagnosis) -> str:
         suspected=[c for c in diagnosis.causes if not c.proven and not c.refuted],
         refuted=[c for c in diagnosis.causes if not c.proven and c.refuted],
         checks=words.by_severity(diagnosis.checks),
+        states={c.status for c in diagnosis.checks},
         questions=words.questions(diagnosis),
         slowest=max([c.seconds for c in diagnosis.checks if math.isfinite(c.seconds)], default=0.0),
         pictures=_embedded(diagnosis.files),
+        t=_training(diagnosis, run),
     )
+
+
+def _training(diagnosis: Diagnosis, run: Path | None) -> Training | None:
+    with opened(diagnosis, run) as store:
+        found = recorded(store) if store else None
+    return training(found) if found else None
 
 
 @dataclass(frozen=True)

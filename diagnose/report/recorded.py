@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -124,13 +124,15 @@ class Heat:
         edges: [bins + 1] ascending; the bin from 0 to 0 holds exact zeros, those beside it all that is smaller than the
             axis shows.
         shares: [bins, k] of all elements; NaN at a step without a row. nonfinite: [k] share of NaN and infinity.
-        steps: [k].
+        steps: [k]. top: the largest magnitude is below the end of this half octave: 2 ** (top // 2), once and a half
+            that where it is odd.
     """
 
     edges: np.ndarray
     shares: np.ndarray
     nonfinite: np.ndarray
     steps: np.ndarray
+    top: int
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class Histograms:
         halves = np.arange(top - kept + 1, top + 2)
         magnitude = np.where(halves % 2, 1.5, 1.0) * np.exp2(np.floor_divide(halves, 2).astype(float))
         edges = np.concatenate([-magnitude[::-1], [-0.0, 0.0], magnitude])
-        return Heat(edges, shares.T, counts[:, -1] / total, self.steps)
+        return Heat(edges, shares.T, counts[:, -1] / total, self.steps, top)
 
 
 def _kept(weight: np.ndarray) -> int:
@@ -256,6 +258,7 @@ def recorded(store: Store, most: int = MOST) -> Recorded | None:
         grids[table] = _grid(store, table, wanted[table], most)
     for table in (t for t in ("activations", "weights", "gradients") if t in tables):
         histograms[table] = _histograms(store, table, len(grids[table].places), most)
+    _in_model_order(grids, histograms)
     steps = [c.steps for c in curves.values()] or [g.steps for g in grids.values()]
     if not steps:
         return None
@@ -326,6 +329,23 @@ def _histograms(store: Store, table: str, places: int, most: int) -> Histograms:
     counts[at[full], column[full]] = flat
     tops[at[full], column[full]] = rows["top"].to_numpy()[full]
     return Histograms(names, steps, of, present, counts, tops)
+
+
+def _in_model_order(grids: dict[str, Grid], histograms: dict[str, Histograms]) -> None:
+    "Updates come in the order in which they were reduced: all parameters stand in the order of the weights."
+    known = next((grids[t].places for t in ("weights", "gradients") if t in grids), [])
+    rank = {name: i for i, name in enumerate(known)}
+    for parts in (grids, histograms):
+        for table, part in parts.items():
+            if table in KEYS:
+                continue
+            order = sorted(range(len(part.places)), key=lambda i: rank.get(part.places[i], len(rank)))
+            kept: dict = {"places": [part.places[i] for i in order], "present": part.present[order]}
+            if isinstance(part, Grid):
+                kept["values"] = {name: v[order] for name, v in part.values.items()}
+            else:
+                kept |= {"counts": part.counts[order], "tops": part.tops[order]}
+            parts[table] = replace(part, **kept)
 
 
 def _steps(store: Store, table: str, most: int) -> tuple[np.ndarray, int]:

@@ -147,3 +147,12 @@ def test_the_record_of_a_diagnosis_is_read_from_its_files_or_its_folder(samples,
         (tmp_path / "gauges" / name).write_bytes(data)
     with opened(samples.diagnosis(gauges="gauges"), tmp_path) as found:
         assert found.tables == ["weights"]
+
+
+def test_parameters_stand_in_the_order_of_the_model():
+    store = Store()
+    weights(store, 0, {"first": torch.ones(4), "second": torch.ones(4)})
+    store.append("updates", {"step": [0, 0, 0], "parameter": ["second", "other", "first"], "ratio": [2.0, 3.0, 1.0]})
+    grid = recorded(store).grids["updates"]
+    assert grid.places == ["first", "second", "other"]
+    assert grid.values["ratio"][:, 0].tolist() == [1.0, 2.0, 3.0]
