@@ -1,0 +1,331 @@
+"""The gate: a pass holds for what was examined, and for nothing else."""
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from diagnose import gate
+from diagnose.diagnosis import Diagnosis, SubjectInfo, Tool
+from diagnose.errors import DiagnoseError
+from diagnose.gate import GateRefused
+
+IDENTITY = {
+    "code train.py": "aa",
+    "setting lr": "0.1",
+    "model structure": "bb",
+    "data train: count": "1000",
+    "data train: sample": "cc",
+    "version torch": "2.14",
+    "device": "cpu",
+}
+
+
+@pytest.fixture(autouse=True)
+def own_config(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("DIAGNOSE_KEY", raising=False)
+
+
+def diagnosis(verdict="pass", **given):
+    info = SubjectInfo(name="train-build", source="train.py:build", fingerprint="f")
+    return Diagnosis(
+        tool=Tool(name="diagnose", version="0"),
+        subject=info,
+        seed=0,
+        verdict=verdict,
+        summary="so",
+        seconds=1.0,
+        **given,
+    )
+
+
+def run_folder(tmp_path, verdict="pass", complete=True, name="run", **given):
+    found = diagnosis(verdict, **given)
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "report.json").write_text(found.to_json(), encoding="utf-8")
+    content = gate.issue(found, IDENTITY, complete)
+    if content is not None:
+        (folder / gate.PASS).write_bytes(content)
+    return folder
+
+
+def test_a_pass_holds_for_what_was_examined(tmp_path):
+    held = gate.verify(run_folder(tmp_path), dict(IDENTITY), max_age=60)
+    assert (held.subject, held.verdict) == ("train-build", "pass")
+    assert 0 <= held.age < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("code train.py", "zz", "train.py changed"),
+        ("code train.py", None, "train.py is gone"),
+        ("code other.py", "zz", "other.py was not examined"),
+        ("setting lr", "0.3", "setting lr: 0.1, now 0.3"),
+        ("setting n", "4", "setting n: none, now 4"),
+        ("model structure", "zz", "model structure changed"),
+        ("data train: count", "999", "data train: count: 1000, now 999"),
+        ("data train: sample", "zz", "data train: sample changed"),
+        ("version torch", "2.15", "version torch: 2.14, now 2.15"),
+        ("device", "cuda", "device: cpu, now cuda"),
+    ],
+)
+def test_whatever_changed_is_named_in_one_line(tmp_path, name, value, said):
+    now = {k: v for k, v in {**IDENTITY, name: value}.items() if v is not None}
+    with pytest.raises(GateRefused) as caught:
+        gate.verify(run_folder(tmp_path), now)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+def test_several_changes_are_counted(tmp_path):
+    with pytest.raises(GateRefused, match=r"\(and 6 more\)"):
+        gate.verify(run_folder(tmp_path), {})
+
+
+def edited(folder, **changes):
+    content = json.loads((folder / gate.PASS).read_text())
+    (folder / gate.PASS).write_text(json.dumps({**content, **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verdict": "warn"},
+        {"issued": time.time() + 10},
+        {"identity": {**IDENTITY, "code train.py": "zz"}},
+        {"subject": "another"},
+        {"signature": "0" * 64},
+        {"signature": None},
+        {"report": hashlib.sha256(b"x").hexdigest()},
+    ],
+)
+def test_an_edited_pass_is_refused(tmp_path, changes):
+    folder = run_folder(tmp_path)
+    edited(folder, **changes)
+    with pytest.raises(GateRefused, match="edited after it was issued"):
+        gate.verify(folder, IDENTITY)
+
+
+def test_a_warning_turned_into_a_pass_by_hand_is_refused(tmp_path):
+    folder = run_folder(tmp_path, "warn")
+    edited(folder, verdict="pass")
+    with pytest.raises(GateRefused, match="edited"):
+        gate.verify(folder, IDENTITY)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"signature": "x"}', '{"signature": "x", "evil": 1}'])
+def test_what_is_no_pass_is_refused(tmp_path, content):
+    folder = run_folder(tmp_path)
+    (folder / gate.PASS).write_text(content)
+    with pytest.raises(GateRefused, match="not a pass"):
+        gate.verify(folder, IDENTITY)
+
+
+def test_a_pass_of_another_report_is_refused(tmp_path):
+    good, bad = run_folder(tmp_path), run_folder(tmp_path, "fail", name="bad")
+    (bad / gate.PASS).write_bytes((good / gate.PASS).read_bytes())
+    with pytest.raises(GateRefused, match="not the report of this pass"):
+        gate.verify(bad, IDENTITY)
+
+
+def test_a_report_edited_by_hand_is_refused(tmp_path):
+    folder = run_folder(tmp_path)
+    text = (folder / "report.json").read_text()
+    (folder / "report.json").write_text(text.replace('"so"', '"so!"'))
+    with pytest.raises(GateRefused, match="not the report of this pass"):
+        gate.verify(folder, IDENTITY)
+
+
+def test_another_key_is_told_apart(tmp_path, monkeypatch):
+    folder = run_folder(tmp_path)
+    monkeypatch.setenv("DIAGNOSE_KEY", "a key of the build server")
+    with pytest.raises(GateRefused, match="signed with another key"):
+        gate.verify(folder, IDENTITY)
+    ci = run_folder(tmp_path, name="ci")
+    assert gate.verify(ci, IDENTITY).verdict == "pass"
+    monkeypatch.delenv("DIAGNOSE_KEY")
+    with pytest.raises(GateRefused, match="another key"):
+        gate.verify(ci, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"partial": True}, "interrupted"),
+        ({"verdict": "fail"}, "the verdict was fail: so"),
+        ({"complete": False}, "not whole"),
+    ],
+)
+def test_no_pass_without_a_whole_examination_that_passed(tmp_path, given, said):
+    folder = run_folder(tmp_path, **given)
+    assert not (folder / gate.PASS).exists()
+    with pytest.raises(GateRefused, match=said):
+        gate.verify(folder, IDENTITY)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(GateRefused, match="no run was examined there"):
+        gate.verify(tmp_path, IDENTITY)
+
+
+def test_warnings_count_only_where_they_are_allowed(tmp_path):
+    folder = run_folder(tmp_path, "warn")
+    with pytest.raises(GateRefused, match="the verdict was warn"):
+        gate.verify(folder, IDENTITY)
+    assert gate.verify(folder, IDENTITY, allow_warn=True).verdict == "warn"
+
+
+def test_a_pass_expires(tmp_path, monkeypatch):
+    folder = run_folder(tmp_path)
+    now = time.time()
+    monkeypatch.setattr(gate.time, "time", lambda: now + 8 * 86400)
+    with pytest.raises(GateRefused, match="older than 7d"):
+        gate.verify(folder, IDENTITY, max_age=gate.age("7d"))
+    assert gate.verify(folder, IDENTITY, max_age=gate.age("9d"))
+    monkeypatch.setattr(gate.time, "time", lambda: now - 3600)
+    with pytest.raises(GateRefused, match="in the future"):
+        gate.verify(folder, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("7d", 604800), ("12h", 43200), ("90s", 90), ("1.5h", 5400), ("2w", 1209600)]
+)
+def test_ages_are_read(text, seconds):
+    assert gate.age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["7", "d", "-1d", "7 days", ""])
+def test_other_ages_are_refused(text):
+    with pytest.raises(DiagnoseError, match="for instance 7d"):
+        gate.age(text)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_the_key_is_the_users_alone(tmp_path):
+    gate.signing_key()
+    path = gate.key_file()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert gate.signing_key() == gate.signing_key()
+    path.chmod(0o644)
+    with pytest.raises(DiagnoseError, match="chmod 600"):
+        gate.signing_key()
+
+
+def test_a_short_key_is_refused(monkeypatch):
+    monkeypatch.setenv("DIAGNOSE_KEY", "short")
+    with pytest.raises(DiagnoseError, match="at least 16"):
+        gate.signing_key()
+
+
+def test_the_newest_pass_that_holds_is_found(tmp_path):
+    old, new = run_folder(tmp_path, name="1"), run_folder(tmp_path, "warn", name="2")
+    folder, held = gate.find([new, old], IDENTITY)
+    assert (folder, held.verdict) == (old, "pass")
+    with pytest.raises(GateRefused, match="the verdict was warn"):
+        gate.find([new], IDENTITY)
+    with pytest.raises(GateRefused, match="nothing was examined yet"):
+        gate.find([], IDENTITY)
+
+
+# ---- identity: what a real project is made of --------------------------------------------------------------------
+
+PROJECT = {
+    "train.py": """
+        import torch
+        from torch import nn
+        from fastai.data.core import DataLoaders
+        from fastai.data.load import DataLoader
+        from fastai.learner import Learner
+        from nets import Net
+        UNUSED = "a"
+
+        def build(lr=0.01):
+            torch.manual_seed(0)
+            rows = [(torch.randn(4), torch.tensor(i % 2)) for i in range(64)]
+            dls = DataLoaders(DataLoader(rows, bs=8), DataLoader(rows[:8], bs=8))
+            return Learner(dls, Net(), nn.CrossEntropyLoss(), lr=lr)
+        """,
+    "nets/__init__.py": "from nets.one import Net",
+    "nets/one.py": """
+        from torch import nn
+        from .parts import width
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                from helpers import late
+                self.body = nn.Linear(4, width * late)
+            def forward(self, x):
+                return self.body(x)
+        """,
+    "nets/parts.py": "width = 2",
+    "helpers.py": "late = 1",
+    "unrelated.py": "x = 1",
+}
+SCRIPT = """
+import json, sys
+sys.path.insert(0, ".")
+from diagnose.identity import identity
+from diagnose.subject import from_spec
+subject = from_spec(sys.argv[1], device="cpu")
+import sys as s
+print(json.dumps(identity(subject.learner, None, [s.modules["train"]])))
+"""
+
+
+def seen(folder, spec="train.py:build"):
+    run = subprocess.run([sys.executable, "-c", SCRIPT, spec], cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found.pop("version diagnose")  # the tool's own source may be under edit while its tests run
+    return found
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name, text in PROJECT.items():
+        path = tmp_path / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    return tmp_path / "project"
+
+
+def test_the_project_code_is_followed_and_nothing_else(project):
+    first = seen(project)
+    code = {k.removeprefix("code ") for k in first if k.startswith("code ")}
+    assert code == {"train.py", "nets/__init__.py", "nets/one.py", "nets/parts.py", "helpers.py"}
+    assert first == seen(project), "the same in another process"
+    (project / "unrelated.py").write_text("x = 2")
+    assert first == seen(project)
+    for name in ("nets/parts.py", "helpers.py"):
+        (project / name).write_text((project / name).read_text() + "\n# a word\n")
+        now = seen(project)
+        assert gate.differences(first, now) == [f"{name} changed"]
+        first = now
+
+
+def test_settings_model_and_data_are_told_apart(project):
+    first = seen(project)
+    text = (project / "train.py").read_text()
+    for change, names in {
+        ("lr=0.01", "lr=0.02"): {"setting lr"},
+        ("range(64)", "range(65)"): {"data train: count", "data train: sample"},
+        ("bs=8), DataLoader", "bs=4), DataLoader"): {"setting batch size"},
+        ("torch.randn(4)", "torch.rand(4)"): {"data train: sample", "data valid: sample"},
+        ("nn.CrossEntropyLoss()", "nn.CrossEntropyLoss(label_smoothing=0.1)"): set(),
+    }.items():
+        (project / "train.py").write_text(text.replace(*change))
+        now = seen(project)
+        assert {k for k in first if first[k] != now.get(k)} == names | {"code train.py"}, change
+    (project / "train.py").write_text(text)
+    (project / "nets/parts.py").write_text("width = 3")
+    assert "model structure" in {k for k, v in seen(project).items() if first[k] != v}
