@@ -610,6 +610,9 @@ def _work(pipe: Any, pair: Pair, budget: float | None, device: str, threads: int
         faulthandler.enable(file)
         os.chdir(folder)
         warnings.simplefilter("ignore")
+        multiprocessing.set_start_method(
+            None, force=True
+        )  # loaders start workers as they do in a run, not as the bench
         import torch
 
         torch.set_num_threads(threads)
@@ -624,6 +627,7 @@ def _examined(pipe: Any, pair: Pair, budget: float | None, device: str) -> dict[
     from diagnose.examination import Progress, examine
     from diagnose.faults import Fault
     from diagnose.isolate import seed_everything
+    from diagnose.loads import recording
 
     fault = None
     if pair.fault != HEALTHY:
@@ -633,18 +637,20 @@ def _examined(pipe: Any, pair: Pair, budget: float | None, device: str) -> dict[
         fault = cls()
         pipe.send(("fault", {"cause": fault.cause, "also": list(fault.also)}))
     pipe.send(("stage", "building the subject"))
-    try:
-        subject = _built(pair.case, pair.seed, device)
-    except NotApplicable as e:
-        return {"outcome": "unavailable", "reason": str(e)}
-    if fault:
-        seed_everything(pair.seed)
+    with recording() as record:
         try:
-            fault.inject(subject.learner)
+            subject = _built(pair.case, pair.seed, device)
         except NotApplicable as e:
-            return {"outcome": "not applicable", "reason": str(e)}
-        except Exception as e:
-            return {"outcome": "error", "reason": f"injecting the fault: {_one_line(e)}"}
+            return {"outcome": "unavailable", "reason": str(e)}
+        if fault:
+            seed_everything(pair.seed)
+            try:
+                fault.inject(subject.learner)
+            except NotApplicable as e:
+                return {"outcome": "not applicable", "reason": str(e)}
+            except Exception as e:
+                return {"outcome": "error", "reason": f"injecting the fault: {_one_line(e)}"}
+    subject.loads = record.loads(subject.learner.model)
     pipe.send(("stage", "the examination"))
     progress = Progress(doing=lambda text: pipe.send(("doing", text)))
     try:

@@ -68,6 +68,9 @@ def run(
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the task, dotted names allowed."),
     ] = None,
     budget: Annotated[str, typer.Option(help="Time allowed for the examination: 60s, 5m, none.")] = "60s",
+    weights: Annotated[
+        Path | None, typer.Option(help="A checkpoint that it is meant to have loaded: are its tensors there?")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Starts every random stream; same seed, same report.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     out: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("reports"),
@@ -94,6 +97,8 @@ def run(
             subject = subjects.from_task(task, pairs, seed, device)
         else:
             subject = subjects.from_spec(learner, seed, device)
+        if weights:
+            subject.should_hold(weights)
         progress.start()
         error = None
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from fastai.learner import Learner
 
@@ -24,7 +25,13 @@ class ShownDiagnosis(Diagnosis):
 
 
 def examine_learner(
-    learn: Learner, name: str = "learner", seed: int = 0, budget: float | None = 60.0, show: bool = True, **options
+    learn: Learner,
+    name: str = "learner",
+    seed: int = 0,
+    budget: float | None = 60.0,
+    show: bool = True,
+    weights: str | Path | None = None,
+    **options,
 ) -> Diagnosis:
     """Examine a live Learner, which is afterwards bit for bit what it was.
 
@@ -33,14 +40,18 @@ def examine_learner(
         seed: same seed, same report.
         budget: seconds allowed, None for no bound.
         show: display the report inline in a notebook, or as a table in a terminal.
+        weights: a checkpoint that it is meant to have loaded; its tensors are looked for in the model.
         options: `only`, `skip`, `everything` as in `diagnose.examine`.
 
     Raises:
         SubjectError: the Learner's own code raised.
-        DiagnoseError: it cannot be examined, e.g. no trainable parameter.
+        DiagnoseError: it cannot be examined, e.g. no trainable parameter, or `weights` holds no state dict.
     """
+    subject = from_learner(learn, name)
+    if weights:
+        subject.should_hold(weights)
     progress = Progress(done=_say) if show and sys.stdout.isatty() else Progress()
-    found = examine(from_learner(learn, name), seed, budget, progress=progress, **options)
+    found = examine(subject, seed, budget, progress=progress, **options)
     diagnosis = ShownDiagnosis.model_construct(**{k: getattr(found, k) for k in type(found).model_fields})
     diagnosis.files.update(found.files)
     if show:

@@ -25,6 +25,7 @@ from diagnose.changes import rate_text
 from diagnose.diagnosis import SubjectInfo
 from diagnose.errors import DiagnoseError, SubjectError
 from diagnose.isolate import optimizer_name, seed_everything
+from diagnose.loads import Load, Recording, compared, recording
 from diagnose.stats import tensors
 from diagnose.task import Task, flat_settings, settings_from
 
@@ -38,6 +39,7 @@ class Subject:
         source: where it comes from: "task unmix", "train.py:build", "a live Learner".
         task: knowledge of a registered task, None for a Learner of the user's own.
         code: source text that the Learner was built from, for the fingerprint.
+        loads: what became of the weights that were loaded while it was built; None if nobody saw it being built.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Subject:
     learner: Learner
     task: Task | None = None
     code: list[str] = field(default_factory=list)
+    loads: list[Load] | None = None
 
     def __post_init__(self):
         learn = self.learner
@@ -62,6 +65,14 @@ class Subject:
                 if count
                 else f"{self.source}: {type(learn.model).__name__} has no parameters, there is nothing to train"
             )
+
+    def should_hold(self, weights: str | Path) -> None:
+        """Compare a checkpoint that the Learner is meant to have loaded with the weights that it has.
+
+        Raises:
+            DiagnoseError: no such file, or no state dict in it.
+        """
+        self.loads = [*(self.loads or []), *compared(weights, self.learner.model)]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -172,11 +183,12 @@ def from_task(name: str, pairs: dict[str, str] | None = None, seed: int = 0, dev
     cls = registry.load(entries[name], Task)
     cls.id, cls.doc = entries[name].id, entries[name].doc
     task = cls(settings_from(cls.Settings, pairs or {}))
-    learn = _run("building the Learner", lambda: task.learner(seed, pick_device(device)))
+    with recording() as record:
+        learn = _run("building the Learner", lambda: task.learner(seed, pick_device(device)))
     module = sys.modules[cls.__module__]
     package = Path(inspect.getfile(module)).parent.parent
     code = [p.read_text(encoding="utf-8") for p in sorted(package.rglob("*.py"))]
-    return Subject(name, f"task {name}", learn, task, code)
+    return _seen(Subject(name, f"task {name}", learn, task, code), record)
 
 
 def from_spec(spec: str, seed: int = 0, device: str = "auto") -> Subject:
@@ -192,6 +204,16 @@ def from_spec(spec: str, seed: int = 0, device: str = "auto") -> Subject:
     if not place or not function:
         raise DiagnoseError(f"--learner {spec}: write it as path/file.py:function or package.module:function")
     chosen = pick_device(device)
+    with recording() as record:
+        return _seen(_built(spec, place, function, seed, chosen), record)
+
+
+def _seen(subject: Subject, record: Recording) -> Subject:
+    subject.loads = record.loads(subject.learner.model)
+    return subject
+
+
+def _built(spec: str, place: str, function: str, seed: int, device: torch.device) -> Subject:
     module = _import_file(Path(place), spec) if place.endswith(".py") else _import_module(place, spec)
     build = getattr(module, function, None)
     if not callable(build):
@@ -206,7 +228,7 @@ def from_spec(spec: str, seed: int = 0, device: str = "auto") -> Subject:
     if needed:
         raise DiagnoseError(f"--learner {spec}: {function} needs arguments ({', '.join(needed)}); give them defaults")
     seed_everything(seed)
-    learn = _run("building the Learner", lambda: _on_device(build, chosen))
+    learn = _run("building the Learner", lambda: _on_device(build, device))
     code = [Path(inspect.getfile(module)).read_text(encoding="utf-8", errors="replace")]
     name = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
     return Subject(f"{name}-{function}", spec, learn, code=code)

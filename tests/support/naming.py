@@ -19,7 +19,8 @@ from diagnose.examination import examine
 from diagnose.faults import Fault
 from diagnose.isolate import untouched
 from diagnose.lab import Lab
-from diagnose.subject import from_learner
+from diagnose.loads import recording
+from diagnose.subject import Subject, from_learner
 
 ANYTHING = (math.nan, math.inf, -math.inf, None, "", "text", 0, -1, 3, 1e300, True, False, [], [math.nan], ["text"])
 
@@ -36,10 +37,11 @@ def fault_of(id: str) -> Fault:
     return registry.load_all("diagnose.faults", Fault)[id]
 
 
-def examined(learn: Learner, seed: int = 0, **kwargs: Any) -> Diagnosis:
+def examined(learn: Learner | Subject, seed: int = 0, **kwargs: Any) -> Diagnosis:
     """The diagnosis of a Learner without a bound on time; where its own code raises, what was found by then."""
     try:
-        return examine(from_learner(learn), seed=seed, budget=None, **kwargs)
+        subject = learn if isinstance(learn, Subject) else from_learner(learn)
+        return examine(subject, seed=seed, budget=None, **kwargs)
     except SubjectError as e:
         if e.diagnosis is None:
             raise
@@ -48,8 +50,15 @@ def examined(learn: Learner, seed: int = 0, **kwargs: Any) -> Diagnosis:
 
 def with_fault(fault: str, learn: Learner, seed: int = 0, **kwargs: Any) -> Diagnosis:
     """The diagnosis of a Learner with a fault put into it."""
-    fault_of(fault).inject(learn)
-    return examined(learn, seed, **kwargs)
+    return examined(built(lambda: fault_of(fault).inject(learn) or learn), seed, **kwargs)
+
+
+def built(build: Callable[[], Learner]) -> Subject:
+    """A subject as the command builds it: what is loaded meanwhile is recorded."""
+    with recording() as record:
+        subject = from_learner(build())
+    subject.loads = record.loads(subject.learner.model)
+    return subject
 
 
 def is_named(diagnosis: Diagnosis, id: str) -> CauseResult:
