@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
+from fastai.torch_core import noop
 from pydantic import Field
 from torch import nn
 
@@ -139,6 +140,18 @@ class PretextItems(Items):
         return tuple(parts)
 
 
+class PretextLearner(Learner):
+    """fastai's Learner, which shows results from the outputs as they are: `Items.shown` reads them itself."""
+
+    def show_results(
+        self, ds_idx: int = 1, dl: Any = None, max_n: int = 6, shuffle: bool = True, **kwargs: Any
+    ) -> None:
+        """As fastai's, without the loss's `activation` and `decodes`."""
+        dl = self.dls[ds_idx].new(shuffle=shuffle) if dl is None else dl
+        batch = dl.one_batch()
+        dl.show_results(batch, self.get_preds(dl=[batch], act=noop)[0], max_n=max_n, **kwargs)
+
+
 def pretext_learner(
     dls: DataLoaders,
     model: nn.Module,
@@ -149,7 +162,7 @@ def pretext_learner(
     wd: float = 0.01,
 ) -> Learner:
     """Learner of a pretext task on the device of its loaders. Args as in fastai's Learner."""
-    return Learner(dls, model.to(dls.device), loss_func, opt_func=opt_func, lr=lr, wd=wd, metrics=list(metrics))
+    return PretextLearner(dls, model.to(dls.device), loss_func, opt_func=opt_func, lr=lr, wd=wd, metrics=list(metrics))
 
 
 class Pretext(Task):
