@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from diagnose.errors import DiagnoseError
 from diagnose.evidence import Value
 from diagnose.report import figures, words
-from diagnose.report.trackers import COLUMNS, Bins, Live, Tracker, finished, tell
+from diagnose.report.trackers import COLUMNS, Alarmed, Bins, Live, Tracker, finished, tell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,8 +123,10 @@ class EventFiles(Tracker):
         from torch.utils.tensorboard.summary import text
 
         self._add(text(name, said), step or 0)
-        if name == "alarms":
-            self._file.flush()
+
+    def alarm(self, raised: Alarmed) -> None:
+        super().alarm(raised)
+        self._file.flush()  # what comes next may be the end of the process
 
     def settings(self, values: Mapping[str, Value], results: Mapping[str, float]) -> None:
         from torch.utils.tensorboard.summary import hparams

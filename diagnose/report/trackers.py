@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from diagnose.alarms import Raised
+from diagnose.alarms import Raised as Alarmed
 from diagnose.diagnosis import Diagnosis
 from diagnose.errors import DiagnoseError
 from diagnose.evidence import Value
@@ -80,6 +80,12 @@ class Tracker(ABC):
     @abstractmethod
     def text(self, name: str, said: str, step: int | None = None) -> None:
         """A text in Markdown; what is not ours in it is escaped."""
+
+    def alarm(self, raised: Alarmed) -> None:
+        """An alarm that was raised while a model trained."""
+        where = f" ({_plain(raised.where)})" if raised.where else ""
+        said = f"**{_plain(raised.id)}**{where} at step {raised.step:,}: {_plain(raised.message)}"
+        self.text("alarms", said, raised.step)
 
     @abstractmethod
     def settings(self, values: Mapping[str, Value], results: Mapping[str, float]) -> None:
@@ -178,7 +184,7 @@ def _tell_recorded(tracker: Tracker, found: Recorded) -> None:
                           if kept.present[i, k]}  # fmt: skip
             tracker.histograms(int(kept.steps[k]), {n: b for n, b in found_bins.items() if b is not None})
     for raised in found.alarms:
-        tracker.text("alarms", alarm(raised), raised.step)
+        tracker.alarm(raised)
     if found.notes:
         lines = [f"- {_plain(place)}: {_plain(why)}" for place, why in found.notes.items()]
         tracker.text("not recorded", "\n".join(lines))
@@ -257,12 +263,6 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def alarm(raised: Any) -> str:
-    """An alarm in one line."""
-    where = f" ({_plain(raised.where)})" if raised.where else ""
-    return f"**{_plain(raised.id)}**{where} at step {raised.step:,}: {_plain(raised.message)}"
-
-
 # ---- while a model trains --------------------------------------------------------------------------------------------
 
 
@@ -314,9 +314,9 @@ class Live(Listener):
         self._steps(columns)
         self.spent += time.perf_counter() - began
 
-    def on_alarm(self, raised: Raised) -> None:
+    def on_alarm(self, raised: Alarmed) -> None:
         if self.tracker is not None:
-            self.tracker.text("alarms", alarm(raised), raised.step)
+            self.tracker.alarm(raised)
 
     def on_end(self, store: Store) -> None:
         if self.tracker is None:
