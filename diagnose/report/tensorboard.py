@@ -42,7 +42,7 @@ def installed() -> None:
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as e:
-        raise DiagnoseError(f"TensorBoard cannot be imported ({e}): pip install 'learner-diagnose[tensorboard]'") from e
+        raise DiagnoseError(f"TensorBoard cannot be imported ({e}): pip install tensorboard") from e
 
 
 class EventFiles(Tracker):
