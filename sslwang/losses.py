@@ -13,6 +13,7 @@ import math
 from typing import Literal
 
 import torch
+from lightly.loss import NTXentLoss, VICRegLoss
 from torch import nn
 from torch.nn import functional as F
 
@@ -323,6 +324,54 @@ class Variational(Loss):
         return _precise(outputs[0])
 
 
+class ViewLoss(Loss):
+    """What losses over whole batches of projections (B, 2, D) share, two views an image; targets are not looked at.
+
+    `sum` is `mean` times B; the loss of one row alone does not exist.
+    """
+
+    compare: nn.Module
+
+    def forward(self, projections: torch.Tensor, *targets: torch.Tensor) -> torch.Tensor:
+        """The loss.
+
+        Raises:
+            ValueError: reduction `none`, or not two views.
+        """
+        if self.reduction == "none" or projections.ndim != 3 or projections.shape[1] != 2:
+            raise ValueError(f"needs projections (B, 2, D) and mean or sum, got {tuple(projections.shape)}")
+        with torch.autocast(projections.device.type, enabled=False):
+            loss = self.compare(*_precise(projections).unbind(1))
+        return loss * len(projections) if self.reduction == "sum" else loss
+
+
+class SimCLR(ViewLoss):
+    """NT-Xent over all 2 B views of a batch, each to find its other view among 2 B - 1 (lightly's `NTXentLoss`).
+
+    Chen et al. 2020, equation 1; `mean` is over the views. Equal projections have ln(2 B - 1).
+
+    Args:
+        temperature: T > 0.
+    """
+
+    def __init__(self, reduction: str = "mean", temperature: float = 0.1):
+        super().__init__(reduction)
+        self.compare = NTXentLoss(_positive("temperature", temperature))
+
+
+class VICReg(ViewLoss):
+    """Invariance, variance and covariance of two batches of projections (lightly's `VICRegLoss`).
+
+    25 times the mean squared difference of the views, 25 times the mean of max(0, 1 - standard deviation) of each
+    feature, and the sum of squared covariances between features over D (Bardes et al. 2022, equation 6). Needs B > 1.
+    Equal projections have 25 x 0.99: their variance is 0, and lightly adds 1e-4 under the root.
+    """
+
+    def __init__(self, reduction: str = "mean"):
+        super().__init__(reduction)
+        self.compare = VICRegLoss()
+
+
 def _positive(name: str, value: float) -> float:
     if not value > 0 or math.isinf(value):
         raise ValueError(f"{name} {value} must be above 0")
@@ -341,4 +390,6 @@ LOSSES: dict[str, type[Loss]] = {
     "n-pair": NPair,
     "nt-xent": NTXent,
     "vae": Variational,
+    "simclr": SimCLR,
+    "vicreg": VICReg,
 }

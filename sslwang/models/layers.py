@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -31,3 +32,11 @@ class Attention(nn.TransformerEncoderLayer):
 
     def __init__(self, features: int, heads: int = 4):
         super().__init__(features, heads, 2 * features, dropout=0.0, batch_first=True, norm_first=True)
+
+
+def encoded_once(encoder: nn.Module, images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """k images (B, 3, H, W) each of every row to maps (B, k, C, h, w), in one call of the encoder.
+
+    They are stacked along a new axis 1, so that rows stay rows.
+    """
+    return encoder(torch.stack(list(images), dim=1).flatten(0, 1)).unflatten(0, (-1, len(images)))

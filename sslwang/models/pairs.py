@@ -14,7 +14,7 @@ from fastai.vision.learner import create_head
 from torch import nn
 from torch.nn import functional as F
 
-from sslwang.models.layers import Attention, ConcatPool, mlp
+from sslwang.models.layers import Attention, ConcatPool, encoded_once, mlp
 
 EPS = 1e-6  # under a square root, whose slope at 0 is infinite
 
@@ -356,7 +356,7 @@ METRIC_HEADS: dict[str, type[PairHead]] = {
 class PairNet(nn.Module):
     """Logit of each of n images, from its comparison with the first image.
 
-    The n + 1 images are stacked along a new axis 1, so that rows stay rows, and encoded in one call.
+    The n + 1 images are encoded in one call.
 
     Args:
         encoder: images (B, 3, H, W) to maps (B, `encoder.channels`, h, w).
@@ -371,8 +371,7 @@ class PairNet(nn.Module):
 
     def encode(self, *images: torch.Tensor) -> torch.Tensor:
         """n + 1 images (B, 3, H, W) each to maps (B, n + 1, C, h, w)."""
-        maps = self.encoder(torch.stack(images, dim=1).flatten(0, 1))
-        return maps.unflatten(0, (-1, len(images)))
+        return encoded_once(self.encoder, images)
 
     def forward(self, *images: torch.Tensor) -> torch.Tensor:
         """The image to compare with, then n others, (B, 3, H, W) each, to logits (B, n)."""
