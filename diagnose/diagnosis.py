@@ -147,12 +147,14 @@ class SampleInput(Model):
 
 
 class Sample(Model):
-    """One row of the batch as a person looks at it."""
+    """One row of the batch as a person looks at it. `rank` says where its loss stands among others, e.g. "hardest 1 of
+    64 items of the first training batch"; empty for the first rows of the fixed batch."""
 
     inputs: list[SampleInput]
     target: str = ""
     prediction: str = ""
     loss: Number | None = None
+    rank: str = ""
 
 
 class Tool(Model):

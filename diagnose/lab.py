@@ -109,7 +109,7 @@ class Lab:
         A model or a loss that is made for one batch size gets the whole batch.
         """
         few = few_rows(self.whole_batch, ROWS)
-        return few if few is self.whole_batch or self._accepts(few) else self.whole_batch
+        return few if few is self.whole_batch or self.accepts(few) else self.whole_batch
 
     def other_rows(self, number: int) -> Any | None:
         """As many other rows of the first training batch as the fixed one has, the `number`-th such part (from 1); None
@@ -123,7 +123,8 @@ class Lab:
         rows = replaced(self.whole_batch, [t[first : first + self.rows] for t in parts])
         return None if _all_alike(tensors(rows)[-1]) else rows
 
-    def _accepts(self, batch: Any) -> bool:
+    def accepts(self, batch: Any) -> bool:
+        """Whether model and loss take a batch, asked of a copy on the CPU."""
         # if it is not the number of rows, it is raised again when the whole batch is used
         return self._asked_on_cpu(batch) is None
 

@@ -124,8 +124,10 @@ def test_a_subject_that_learns_with_a_frozen_part_is_not_accused_of_it():
     for p in learn.model[0].parameters():
         p.requires_grad_(False)
     diagnosis = examine(from_learner(learn), budget=None)
-    assert diagnosis.verdict == "warn"  # batch norm inside the frozen part goes on moving, and that is told
-    assert [c.id for c in diagnosis.checks if c.status != "pass"] == ["one-step-moves"]
+    assert diagnosis.verdict == "pass"
+    told = diagnosis.check("one-step-moves").summary  # batch norm inside the frozen part goes on moving
+    assert told.startswith("looks like a freeze that does not freeze: ")
+    assert "is fine because evaluation mode" in told
     assert all(c.refuted for c in diagnosis.causes), [(c.id, c.summary) for c in diagnosis.causes]
 
 
@@ -232,7 +234,7 @@ def test_f23_the_picture_shown_is_of_the_row_that_was_scored():
     lab = Lab(from_learner(digits()))
     rows, files = samples(lab, lab.baseline.learner.model)
     output = forward(lab.baseline.learner.model, lab.xb)
-    for i, row in enumerate(rows):
+    for i, row in enumerate(r for r in rows if not r.rank):
         pixels = np.asarray(Image.open(io.BytesIO(files[row.inputs[0].file])))
         x = lab.xb[0][i, 0]
         shown = torch.tensor(pixels[::16, ::16].copy()).float()  # 8 px enlarged to 128 px
