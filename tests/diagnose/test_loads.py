@@ -73,7 +73,7 @@ def test_loading_returns_and_raises_what_it_did(tmp_path):
         given = torch.load(tmp_path / "w.pth")
         seen.load_state_dict(given, assign=True)
     assert all(torch.equal(a, b) for a, b in zip(given.values(), state().values(), strict=True))
-    assert [(load.source, len(load.arrived)) for load in record.loads(seen)][0] == ("w.pth", len(given) - 2)
+    assert next((load.source, len(load.arrived)) for load in record.loads(seen)) == ("w.pth", len(given) - 2)
 
 
 def test_an_override_and_what_it_calls_are_one_load():
