@@ -8,7 +8,7 @@ answer, it is an archive in the folder of the run, for `comet upload`. Project a
 (COMET_PROJECT_NAME, COMET_WORKSPACE).
 
 comet_ml is imported only when it is used. Importing it patches torch, fastai, scikit-learn and others so that they log
-by themselves, and draws from Python's random numbers; so its automatic logging is off, and it gets random numbers of its
+by themselves, and draws from Python's random numbers; so its automatic logging is off and its random numbers are its
 own: a training with it gives the same bits as one without. Whatever goes wrong with it is one warning.
 """
 
