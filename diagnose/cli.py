@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -35,7 +34,25 @@ EXIT_CODES = (
 
 
 class Format(StrEnum):
-    """What is printed on standard output."""
+    """What `diagnose run` prints on standard output."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+    junit = "junit"
+    sarif = "sarif"
+
+
+class Compared(StrEnum):
+    """What `diagnose compare` prints on standard output."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+class Results(StrEnum):
+    """What `diagnose bench` prints on standard output."""
 
     table = "table"
     json = "json"
@@ -55,7 +72,8 @@ class Listing(StrEnum):
 
 @app.command(
     epilog=f"Examples:  diagnose run --task unmix  ·  diagnose run --task unmix --set lr=30  ·  "
-    f"diagnose run --learner train.py:build --budget 120s  ·  {EXIT_CODES}"
+    f"diagnose run --learner train.py:build --budget 120s  ·  diagnose run --task unmix --format markdown > comment.md"
+    f"  ·  {EXIT_CODES}"
 )
 def run(
     task: Annotated[str | None, typer.Option(help="A registered task: `diagnose list tasks`.")] = None,
@@ -80,7 +98,11 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on a warning too.")] = False,
     format: Annotated[Format, typer.Option(help="What to print on standard output.")] = Format.table,
 ) -> None:
-    """Examine a task or a Learner of your own; writes report.json and report.html, and says where."""
+    """Examine a task or a Learner of your own; writes a run folder, and says where.
+
+    The folder holds report.html for people, report.json for programs, report.md for pull requests, junit.xml for CI
+    servers and report.sarif for code scanning, whatever is printed.
+    """
     if (task is None) == (learner is None):
         raise DiagnoseError("name one subject: --task NAME, or --learner path/file.py:function")
     if set_ and learner:
@@ -109,40 +131,49 @@ def run(
             error, diagnosis = e, e.diagnosis
         say("writing the report")
         folder = write_run(diagnosis, out)
-    if format is Format.json:
-        print(diagnosis.to_json())
-    else:
+    if format is Format.table:
         from diagnose.report import terminal
 
         terminal.render(diagnosis, console, folder)
+    else:
+        _print(_rendered(diagnosis, format))
     if error:
         raise error
     raise typer.Exit(exit_code(diagnosis, strict))
 
 
-@app.command("list", epilog="Examples:  diagnose list tasks  ·  diagnose list checks  ·  diagnose list runs")
+@app.command(
+    "list",
+    epilog="Examples:  diagnose list tasks  ·  diagnose list checks  ·  diagnose list runs  ·  "
+    "diagnose list runs --out elsewhere",
+)
 def list_(
     what: Annotated[Listing, typer.Argument(help="What to list.")],
-    out: Annotated[Path, typer.Option()] = Path("reports"),
-):
+    out: Annotated[Path, typer.Option(help="Where run folders are.")] = Path("reports"),
+) -> None:
     """List tasks, checks, causes, gauges, alarms, faults or past runs, a line each."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if what is Listing.runs:
-        rows = [(f"{folder.parent.name}/{folder.name}", summary) for folder, summary in past_runs(out)]
-    else:
-        rows = [(e.id, e.title) for e in _entries(what)]
+        from diagnose.report import runs, terminal
+
+        found = runs.past(out)
+        if not found:
+            raise DiagnoseError(f"no runs in {out}: `diagnose run` makes one")
+        terminal.history(found, console if sys.stdout.isatty() else Console(width=1000))
+        return
+    rows = [(e.id, e.title) for e in _entries(what)]
     if not rows:
-        hint = f" in {out}: `diagnose run` makes one" if what is Listing.runs else ""
-        raise DiagnoseError(f"no {what.value}{hint}")
+        raise DiagnoseError(f"no {what.value}")
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
     for id, title in rows:
         table.add_row(Text(id), Text(title))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console.print(table)
 
 
 @app.command(
@@ -173,21 +204,92 @@ def explain(id: Annotated[str, typer.Argument(help="Id of a check, cause, gauge,
         console.print(Markdown(f"# {id}{kind}\n\n{entry.doc}"))
 
 
-@app.command(epilog="Examples:  diagnose view  ·  diagnose view unmix/2026-11-24T09-30-00")
+@app.command(
+    epilog="Examples:  diagnose view  ·  diagnose view unmix  ·  diagnose view unmix/2026-11-24T09-30-00  ·  "
+    "diagnose view reports/unmix/2026-11-24T09-30-00/report.html  ·  diagnose view --serve --port 8080"
+)
 def view(
     run: Annotated[
-        str | None, typer.Argument(help="A run as `diagnose list runs` names it; the newest if left out.")
+        str | None,
+        typer.Argument(
+            help="A run as `diagnose list runs` names it, the beginning of its name, its subject or its path; "
+            "the newest that fits. The newest of all if left out."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where run folders are.")] = Path("reports"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve it on 127.0.0.1 until Ctrl-C, as is done where there is no display.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port to serve on, 0 for a free one.", min=0, max=65535)] = 0,
+    idle: Annotated[str, typer.Option(help="Stop serving when nobody has looked for so long: 30m, 2h, none.")] = "30m",
 ) -> None:
-    """Open the report of a run in the browser."""
-    runs = [folder for folder, _ in past_runs(out)]
-    chosen = runs[:1] if run is None else [f for f in runs if run in (f"{f.parent.name}/{f.name}", f.name, str(f))]
-    if not chosen:
-        raise DiagnoseError(f"no run {run or ''} in {out}: `diagnose list runs` shows them".replace("  ", " "))
-    page = (chosen[0] / "report.html").resolve()
-    print(page)
-    typer.launch(page.as_uri())
+    """Open the report of a run in the browser, or serve it on this machine where there is no display."""
+    from diagnose import report
+    from diagnose.report import runs
+    from diagnose.report import serve as server
+
+    patience = _seconds(idle, "--idle")
+    folder = runs.find(out, run).path
+    page = (folder / report.HTML).resolve()
+    if not page.is_file():
+        raise DiagnoseError(f"{folder}: no {report.HTML}")
+    if not serve and _has_display():
+        print(page)
+        if typer.launch(page.as_uri()) == 0:
+            return
+        print("diagnose: no browser opened", file=sys.stderr)
+    say = "Ctrl-C ends it" if patience is None else f"Ctrl-C ends it, or {idle} without a look"
+
+    def ready(address: str) -> None:
+        print(address, flush=True)
+        print(f"diagnose: serving {folder}; {say}", file=sys.stderr, flush=True)
+
+    try:
+        server.serve(folder, ready, port, float("inf") if patience is None else patience)
+    except KeyboardInterrupt:
+        return  # the way it is meant to end
+
+
+def _has_display() -> bool:
+    """Whether a browser can open a window here."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+@app.command(
+    epilog="Examples:  diagnose compare unmix/2026-11-23T18-00-00 unmix/2026-11-24T09-30-00  ·  "
+    "diagnose compare main/reports/unmix branch/reports/unmix --format markdown  ·  "
+    "Exit codes: 0 compared · 1 it got worse, with --strict · 2 usage or input error."
+)
+def compare(
+    old: Annotated[str, typer.Argument(help="A run as for `diagnose view`.")],
+    new: Annotated[str, typer.Argument(help="The run to compare it with.")],
+    out: Annotated[Path, typer.Option(help="Where run folders are.")] = Path("reports"),
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Exit 1 if it got worse: a graver verdict, a newly proven cause, or a check judged graver."
+        ),
+    ] = False,
+    format: Annotated[Compared, typer.Option(help="What to print on standard output.")] = Compared.table,
+) -> None:
+    """Tell what changed between two runs: settings, verdict, causes and the numbers that were measured."""
+    from diagnose.report import compare as comparing
+    from diagnose.report import runs
+
+    found = comparing.compare(*(runs.load(runs.find(out, name)) for name in (old, new)))
+    if format is Compared.json:
+        _print(found.to_json())
+    elif format is Compared.markdown:
+        from diagnose.report import markdown
+
+        _print(markdown.comparison(found))
+    else:
+        from rich.console import Console
+
+        from diagnose.report import terminal
+
+        terminal.comparison(found, Console(width=None if sys.stdout.isatty() else 160))
+    raise typer.Exit(int(strict and found.worse))
 
 
 @app.command(
@@ -235,7 +337,7 @@ def bench(
         float | None, typer.Option(min=0, max=1, help="Exit 1 if a larger share of healthy pairs is failed.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="Write the results as a Markdown page too.")] = None,
-    format: Annotated[Format, typer.Option(help="What to print on standard output.")] = Format.table,
+    format: Annotated[Results, typer.Option(help="What to print on standard output.")] = Results.table,
 ) -> None:
     """Put every fault into every healthy subject and say what is caught, what is named, and what is failed wrongly."""
     from diagnose import bench as benches
@@ -270,7 +372,7 @@ def bench(
     (out / "results.json").write_text(benches.to_json(summary, about) + "\n", encoding="utf-8")
     if page and not interrupted:
         page.write_text(benches.page(summary, about), encoding="utf-8")
-    if format is Format.json:
+    if format is Results.json:
         print(benches.to_json(summary, about))
     else:
         _print_bench(benches.tables(summary, whole=bool(learner)), runner.state(pairs), out, learner, done)
@@ -392,19 +494,6 @@ def _print_own(console, learner: str, rows) -> None:
 # ---- runs on disk ------------------------------------------------------------------------------------------------
 
 
-def past_runs(out: Path) -> list[tuple[Path, str]]:
-    """Run folders with a line each, the newest first."""
-    found = []
-    for report in out.glob("*/*/report.json"):
-        try:
-            data = json.loads(report.read_text(encoding="utf-8"))
-            line = f"{data['verdict']:5} {data['summary']}"
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            line = f"unreadable: {type(e).__name__}"
-        found.append((report.parent, line))
-    return sorted(found, key=lambda f: f[0].name, reverse=True)
-
-
 def write_run(diagnosis, out: Path) -> Path:
     """Write a run folder, `out`/subject/time, whole or not at all."""
     from diagnose import report
@@ -442,6 +531,21 @@ def writable_folder(out: Path) -> None:
         raise DiagnoseError(f"--out {out}: cannot write there ({e.strerror}); choose another folder") from e
 
 
+def _rendered(diagnosis, format: Format) -> str:
+    """The report in a format other than a table."""
+    from diagnose.report import junit, markdown, sarif
+
+    writers = {Format.markdown: markdown.render, Format.junit: junit.render, Format.sarif: sarif.render}
+    return diagnosis.to_json() if format is Format.json else writers[format](diagnosis)
+
+
+def _print(text: str) -> None:
+    """Print what programs read: UTF-8, whatever the terminal's encoding is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(f"{text.rstrip()}\n".encode())
+    sys.stdout.flush()
+
+
 def exit_code(diagnosis, strict: bool) -> int:
     """The exit code of a verdict."""
     if diagnosis.partial:
@@ -472,25 +576,16 @@ def _ids(text: str | None) -> list[str]:
     return [id.strip() for id in (text or "").split(",") if id.strip()]
 
 
-def _seconds(text: str) -> float | None:
+def _seconds(text: str, option: str = "--budget") -> float | None:
     if text.strip().lower() == "none":
         return None
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h)?\s*", text)
     if not match or not float(match[1]):
-        raise DiagnoseError(f"--budget {text}: write it as 60s, 5m, 1h or none")
+        raise DiagnoseError(f"{option} {text}: write it as 60s, 5m, 1h or none")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
 
 
 # ---- live display ----------------------------------------------------------------------------------------------------
-
-
-def _status_line(result):
-    from rich.text import Text
-
-    mark, style = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"), "skip": ("-", "dim")}[
-        result.status
-    ]
-    return Text.assemble((f"{mark} {result.id}  ", style), result.summary, overflow="ellipsis", no_wrap=True)
 
 
 @contextmanager
@@ -501,14 +596,19 @@ def _display(format: Format, budget: float | None):
     from rich.spinner import Spinner
     from rich.text import Text
 
-    console = Console(stderr=format is Format.json)
+    from diagnose.report import terminal
+
+    console = Console(stderr=format is not Format.table)
+    # the dots of the usual one are no ASCII
+    spinner = Spinner("line" if console.options.ascii_only else "dots")
     state = {"doing": "", "done": [], "start": time.monotonic(), "examining": False}
 
     def view():
         used = time.monotonic() - state["start"]
         clock = f"{used:.0f} of {budget:.0f} s" if state["examining"] and budget else f"{used:.0f} s"
-        spinner = Spinner("dots", Text(f" {state['doing']}  ({clock})", style="bold"))
-        return Group(*map(_status_line, state["done"]), spinner)
+        spinner.update(text=Text(f" {state['doing']}  ({clock})", style="bold"))
+        shown = state["done"][-max(console.height - 2, 1) :]  # what is cut off would be the newest
+        return Group(*(terminal.line(result, console) for result in shown), spinner)
 
     class Display:
         def start(self):

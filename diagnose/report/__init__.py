@@ -1,6 +1,12 @@
 """Report writers: each reads a Diagnosis and computes nothing beyond layout.
 
-`write` makes the run folder; `terminal.render` and `html.render` are the writers themselves.
+`write` makes the run folder; every writer is a module of its own with a function `render`.
+
+    report.json     all there is; the schema stands beside the code
+    report.html     for people
+    report.md       for pull requests, at most what a GitHub comment holds
+    junit.xml       for CI servers
+    report.sarif    for code scanning and editors
 """
 
 from __future__ import annotations
@@ -17,21 +23,28 @@ from diagnose.errors import DiagnoseError
 if TYPE_CHECKING:
     from diagnose.diagnosis import Diagnosis
 
-JSON, HTML = "report.json", "report.html"
+JSON, HTML, MARKDOWN, JUNIT, SARIF = "report.json", "report.html", "report.md", "junit.xml", "report.sarif"
 
 
 def write(diagnosis: Diagnosis, folder: Path) -> None:
-    """Make the run folder: report.json, report.html and the files of the diagnosis.
+    """Make the run folder: the diagnosis in every format, and the files that belong to it.
 
     The folder appears whole or not at all: everything is written into a temporary sibling, which is then renamed.
 
     Raises:
         DiagnoseError: the folder exists already, cannot be written, or a file of the diagnosis would leave it.
     """
-    from diagnose.report import html
+    from diagnose.report import html, junit, markdown, sarif
 
     folder = Path(os.path.abspath(folder))
-    content = {JSON: diagnosis.to_json().encode(), HTML: html.render(diagnosis).encode()}
+    texts = {
+        JSON: diagnosis.to_json(),
+        HTML: html.render(diagnosis),
+        MARKDOWN: markdown.render(diagnosis),
+        JUNIT: junit.render(diagnosis),
+        SARIF: sarif.render(diagnosis),
+    }
+    content = {name: text.encode() for name, text in texts.items()}
     for name, data in diagnosis.files.items():
         if not _stays_inside(name) or name in content:
             raise DiagnoseError(f"the diagnosis names a file that may not be written into its run folder: {name!r}")

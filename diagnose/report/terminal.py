@@ -13,9 +13,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from diagnose.diagnosis import CauseResult, Diagnosis, Proof, Side
+from diagnose.diagnosis import CauseResult, CheckResult, Diagnosis, Proof, Side
 from diagnose.report import words
+from diagnose.report.compare import Comparison, sections
 from diagnose.report.curves import Curve, Frame, frame
+from diagnose.report.runs import Run
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
 SIGNS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–"}
@@ -25,6 +27,7 @@ SPARK = 24  # characters
 HEADROOM = 0.25  # eight heights are few: the line ends a little above the best constant
 MOST_PASSED = 12  # passing checks with a row of their own; of more than that, half
 NAMES = 26  # characters of the column of ids
+WIDE = 120  # columns from which on a history shows when and of what a run was beside its path, which says both
 
 
 def render(diagnosis: Diagnosis, console: Console, run_dir: Path | None = None) -> None:
@@ -34,6 +37,25 @@ def render(diagnosis: Diagnosis, console: Console, run_dir: Path | None = None) 
         run_dir: the folder that holds the report files, named at the end.
     """
     _Terminal(console).diagnosis(diagnosis, run_dir)
+
+
+def line(check: CheckResult, console: Console) -> Text:
+    """One finished check, cut at the width of the terminal."""
+    writer = _Terminal(console)
+    head = writer.text(f"{writer.signs[check.status]} {check.id}", COLOURS[check.status])
+    told = writer.join(head, writer.text(" ".join(check.summary.split())))
+    told.overflow, told.no_wrap = "ellipsis" if not writer.ascii else "crop", True
+    return told
+
+
+def comparison(found: Comparison, console: Console) -> None:
+    """Print what changed between two runs."""
+    _Terminal(console).comparison(found)
+
+
+def history(runs: Iterable[Run], console: Console) -> None:
+    """Print past runs, a row each, in the order given."""
+    _Terminal(console).history(list(runs))
 
 
 def spark(curve: Curve, low: float, high: float, width: int = SPARK, blocks: str = BLOCKS) -> str:
@@ -207,6 +229,61 @@ class _Terminal:
     def show(self, table: Table) -> None:
         self.console.print(Padding(table, (0, 0, 0, 2), expand=False), highlight=False)
 
+    def comparison(self, found: Comparison) -> None:
+        old, new = str(found.verdict.old), str(found.verdict.new)
+        shown = [new] if old == new else [old, new]
+        verdicts = [self.text(f"{self.signs[v]} {v.upper()}", f"bold {COLOURS[v]}") for v in shown]
+        self.print(self.join(*verdicts, gap=" -> "), self.text(str(found.subject.new), "bold"))
+        if found.subject.old != found.subject.new:
+            self.print(self.text(f"The old run is of another subject: {found.subject.old}", "yellow"))
+        self.print(self.text(found.summary))
+        if found.partial:
+            said = "One of the runs was interrupted: what is missing may only not have been reached."
+            self.print(self.text(said, "yellow"))
+        for section in sections(found):
+            self.heading(section.title)
+            table = self.table(None, None, None)
+            table.add_row(self.text(""), self.text("old", "dim"), self.text("new", "dim"))
+            for name, was, now in section.rows:
+                table.add_row(self.text(name), self.text(was), self.text(now, "bold"))
+            self.show(table)
+            if section.left_out:
+                self.print(self.text(f"{section.left_out:,} more: --format json", "dim"), indent=2)
+
+    def history(self, runs: list[Run]) -> None:
+        wide = self.console.width >= WIDE
+        table = Table.grid(padding=(0, 2, 0, 0))
+        heads = [*(["when", "subject"] if wide else []), "verdict", "cause", "learned", "time", "run"]
+        for head in heads:
+            right, whole = head in ("learned", "time"), head in ("when", "verdict", "learned", "time")
+            table.add_column(justify="right" if right else "left", no_wrap=whole, overflow="fold")
+        table.add_row(*(self.text(head, "dim") for head in heads))
+        for run in runs:
+            table.add_row(*self.past(run, wide))
+        self.console.print(table, highlight=False)
+
+    def past(self, run: Run, wide: bool) -> list[Text]:
+        path = self.text(str(run.path))
+        when = [self.text(run.when.strftime("%Y-%m-%d %H:%M:%S"))] if wide else []
+        if run.trouble:
+            subject = [self.text(_short(run.path.parent.name), "bold")] if wide else []
+            broken = [self.text("broken", "yellow"), self.text(run.trouble), self.text(""), self.text("")]
+            return [*when, *subject, *broken, path]
+        subject = [self.text(_short(run.subject), "bold")] if wide else []
+        verdict = self.text(f"{self.signs[run.verdict]} {run.verdict}", f"bold {COLOURS[run.verdict]}")
+        cause = self.text(_short(run.cause))
+        if run.partial:
+            cause = self.join(self.text("interrupted", "yellow"), *([cause] if run.cause else []), gap=", ")
+        return [
+            *when,
+            *subject,
+            verdict,
+            cause,
+            self.text(words.learned(run.learned)),
+            self.text(words.seconds(run.seconds), "dim"),
+            path,
+        ]
+
     def unchecked(self, d: Diagnosis) -> None:
         if not d.unchecked:
             return
@@ -230,6 +307,12 @@ class _Terminal:
         if run_dir is not None:
             where = self.join(self.text("Report", "bold"), self.text(str(run_dir / "report.html")))
             self.console.print(where, soft_wrap=True, highlight=False)
+
+
+def _short(name: str, most: int = 32) -> str:
+    """A name that keeps its row one line."""
+    name = " ".join(name.split())
+    return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
 def _listed(names: Iterable[str], most: int = 6) -> str:

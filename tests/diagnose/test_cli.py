@@ -92,7 +92,8 @@ def test_a_learner_of_ones_own_passes(diagnose, project):
     assert "PASS" in out
     folders = list((project / "reports" / "train-build").iterdir())
     assert len(folders) == 1
-    assert {p.name for p in folders[0].iterdir()} == {"report.json", "report.html", "samples", "gauges"}
+    reports = {"report.json", "report.html", "report.md", "report.sarif", "junit.xml"}
+    assert {p.name for p in folders[0].iterdir()} == {*reports, "samples", "gauges"}
     report = json.loads((folders[0] / "report.json").read_text())
     jsonschema.validate(report, json.loads(SCHEMA.read_text()))
     assert report["verdict"] == "pass"
@@ -114,6 +115,18 @@ def test_json_on_standard_output_is_the_report_and_nothing_else(diagnose, projec
     code, out, _ = diagnose("run", "--learner", "train.py:build", *QUICK, "--format", "json")
     assert code == 0
     assert Diagnosis.from_json(out).check("initialisation").status == "pass"
+
+
+@pytest.mark.parametrize(("format", "begins"), [("markdown", "## "), ("junit", "<?xml"), ("sarif", "{")])
+def test_any_format_on_standard_output_is_the_file_of_the_run_folder(diagnose, project, format, begins):
+    code, out, _ = diagnose("run", "--learner", "train.py:build", *QUICK, "--format", format)
+    assert code == 0
+    assert out.startswith(begins)
+    name = {"markdown": "report.md", "junit": "junit.xml", "sarif": "report.sarif"}[format]
+    assert out == next(project.glob(f"reports/*/*/{name}")).read_text("utf-8")
+    if format == "sarif":
+        place = '"uri": "train.py"'
+        assert (place in out) == bool(json.loads(out)["runs"][0]["results"])
 
 
 def test_strict_makes_a_warning_an_error(diagnose, project):
@@ -241,8 +254,9 @@ def test_runs_are_listed_explained_and_viewed(diagnose, project, monkeypatch):
     assert code == 0
     assert "train-build/" in out
     opened = []
-    monkeypatch.setattr(cli.typer, "launch", opened.append)
-    code, out, _ = diagnose("view", out.split()[0])
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cli.typer, "launch", lambda address: opened.append(address) or 0)
+    code, out, _ = diagnose("view", out.split()[-1])
     assert code == 0
     assert opened[0].startswith("file:///")
     assert Path(out.strip()).is_file()

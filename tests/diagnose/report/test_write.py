@@ -14,6 +14,7 @@ import pytest
 from diagnose import report
 from diagnose.diagnosis import Diagnosis, json_schema
 from diagnose.errors import DiagnoseError
+from diagnose.report import junit, markdown, sarif
 
 
 def everything(folder: Path) -> list[str]:
@@ -30,6 +31,8 @@ def test_everything_is_there_and_reads_back(made, tmp_path):
     for name, data in made.files.items():
         assert (folder / name).read_bytes() == data
     assert everything(folder.parent)[0] == "now"
+    for name, writer in ((report.MARKDOWN, markdown), (report.JUNIT, junit), (report.SARIF, sarif)):
+        assert (folder / name).read_text("utf-8") == writer.render(made)
     if set(back.files) == set(made.files):
         assert (folder / "report.html").read_text("utf-8") == report.html.render(back)
 
@@ -55,6 +58,7 @@ def test_permissions_are_the_ordinary_ones(samples, tmp_path):
         "a/",
         "x\0",
         "report.json",
+        "junit.xml",
     ],
 )
 def test_files_that_leave_the_folder_are_refused(samples, tmp_path, name):
