@@ -41,6 +41,7 @@ ENOUGH = 0.95  # a trial stops here: more steps would not change what is conclud
 WINDOW = 10  # steps averaged for the loss at the end of a trial
 STEPS = 200  # steps of a full trial
 DRAWS = 8  # of MixUp, over which a scale is averaged
+AGREED = 0.1  # of the way from the floor to the first loss: a constant this low is found by L-BFGS, and is the answer
 FEWEST = 50  # no trial stops early before this: running statistics of norm layers need steps to settle
 
 
@@ -57,12 +58,14 @@ class Scale:
         floor: loss of the best outputs whatsoever; −inf if the loss has no lower bound.
         confined: "softmax", "log_softmax" or "sigmoid" if the model's last operation confines its outputs so, else "".
         confined_floor: loss of the best outputs that are confined so; the floor if nothing confines them.
+        taught: one branch of the model is the target of another, and was left as it is: it moves with the weights.
     """
 
     best_constant: float
     floor: float
     confined: str = ""
     confined_floor: float = math.nan
+    taught: bool = False
 
     @property
     def room(self) -> float:
@@ -90,6 +93,7 @@ class Trial:
         scale: what the loss was measured against.
         learned: mean loss of the last steps on that scale.
         eval_learned: the same batch in evaluation mode after the last step; NaN if several batches were used.
+        constant_after: loss of the best constant after the last step, where one branch is the target of another.
         moved: ‖Δw‖/‖w‖ of every parameter from the first step to the last.
         stopped: why it ended: "learned", "not finite" or "steps".
         learner: the trained copy.
@@ -102,6 +106,7 @@ class Trial:
     steps: int = 0
     learned: float = math.nan
     eval_learned: float = math.nan
+    constant_after: float = math.nan
     moved: dict[str, float] = field(default_factory=dict)
     stopped: str = "steps"
     seconds: float = 0.0
@@ -201,6 +206,11 @@ def run_trial(
         trial.moved = {n: relative_change(before, p) for n, p, before in start}
         if len({id(b) for b in batches}) == 1:
             trial.eval_learned = scale.learned(batch_loss(student, batches[0], training=False))
+        if scale.taught:
+            # what became low because the targets fell together is not learned: a constant would be as good now
+            trial.constant_after = measure_scale(student, batches, taught=True).best_constant
+            lost = max(scale.best_constant - trial.constant_after, 0.0) / scale.room
+            trial.learned, trial.eval_learned = trial.learned - lost, trial.eval_learned - lost
         student.dls = fixed_loaders(student, batches[:1])  # hundreds of batches must not live as long as the result
     trial.seconds = time.monotonic() - started
     return trial
@@ -265,11 +275,15 @@ def batch_loss(student: Learner, batch: Any, training: bool) -> float:
         return float(student.loss_func(output, *yb).detach().float().mean())
 
 
-def measure_scale(student: Learner, batches: list[Any]) -> Scale:
+def measure_scale(student: Learner, batches: list[Any], taught: bool = False) -> Scale:
     """Best constant and free-output floor over different batches, under the loss of the student and with its targets.
 
     Outputs that a last softmax or sigmoid confines to [0, 1] stay confined if the loss refuses others or has no lower
-    bound for them: it expects probabilities then.
+    bound for them: it expects probabilities then. Where all outputs agree on one constant for any targets, those that
+    carry no gradient while others do are targets, and stay as they are.
+
+    Args:
+        taught: it is known that one branch is the target of another.
 
     Raises:
         NotApplicable: the batches carry no target, or the model's output holds no floating-point tensor.
@@ -285,13 +299,17 @@ def measure_scale(student: Learner, batches: list[Any]) -> Scale:
             student.model.eval()
             student.training = True  # MixUp and the like act on the loss only while training
             output = predicted(student, student.model(*xb), xb, yb)
-        scales.append(_scale_of_batch(captured.loss_func, output, yb))
+            if any(_given(output)):
+                student.model.train()  # the targets that one branch gives another are those of training mode
+                output = predicted(student, student.model(*xb), xb, yb)
+        scales.append(_scale_of_batch(captured.loss_func, output, yb, taught))
     n = len(scales)
     return Scale(
         sum(s.best_constant for s in scales) / n,
         sum(s.floor for s in scales) / n,
         scales[0].confined,
         sum(s.confined_floor for s in scales) / n,
+        any(s.taught for s in scales),
     )
 
 
@@ -301,7 +319,7 @@ def _repeated_if_mixed(student: Learner, batches: list[Any]) -> list[Any]:
     return [b for b in batches for _ in range(max(DRAWS // len(batches), 1))] if mixed else batches
 
 
-def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple) -> Scale:
+def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple, taught: bool) -> Scale:
     kind = confined_by(output)
     start = replaced(output, [t.detach() for t in tensors(output)])
 
@@ -309,8 +327,11 @@ def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple) -> Scale:
         return loss_func(out, *yb)
 
     if not kind:
-        free = scale_of(loss_of, start)
-        return Scale(free.best_constant, free.floor, "", free.floor)
+        free, given = scale_of(loss_of, start), _given(output)
+        taught = any(given) and (taught or _agree(free, float(loss_of(start).detach().float().mean())))
+        if taught:
+            free = scale_of(loss_of, start, given)
+        return Scale(free.best_constant, free.floor, "", free.floor, taught)
     squash = torch.sigmoid if kind == "sigmoid" else partial(getattr(torch, kind), dim=1)
     within = scale_of(lambda z: loss_of(squash(z)), torch.zeros_like(start))
     if _takes_any_number(loss_func, start, yb):
@@ -318,6 +339,18 @@ def _scale_of_batch(loss_func: Callable, output: Any, yb: tuple) -> Scale:
         if math.isfinite(free.floor):
             return Scale(free.best_constant, free.floor, kind, within.floor)
     return Scale(within.best_constant, within.floor, kind, within.floor)
+
+
+def _given(output: Any) -> list[bool]:
+    """For each tensor of an output, whether it may be a target for the others: it has no gradient, and they have (as
+    where a gradient is stopped: Grill et al. 2020, Chen & He 2021). Empty if none has one."""
+    given = [not t.requires_grad for t in tensors(output)]
+    return given if not all(given) else []
+
+
+def _agree(scale: Scale, first: float) -> bool:
+    "Whether outputs that are all free need but agree on one constant, so that such a scale has no length."
+    return scale.best_constant - scale.floor <= AGREED * (first - scale.floor)
 
 
 def confined_by(output: Any) -> str:
@@ -367,17 +400,21 @@ def copy_to_cpu(loss_func: Callable) -> Callable:
     return copy.deepcopy(loss_func).cpu() if isinstance(loss_func, nn.Module) else loss_func
 
 
-def scale_of(loss_of: Callable[[Any], Tensor], output: Any) -> Scale:
+def scale_of(loss_of: Callable[[Any], Tensor], output: Any, given: Sequence[bool] = ()) -> Scale:
     """The scale of a loss for outputs of the shape of `output`, by optimising outputs instead of weights.
 
     Both optimisations are L-BFGS with a strong-Wolfe line search (Nocedal & Wright 2006, ch. 7), started from zero and
     from the given outputs; the least loss ever seen counts.
 
+    Args:
+        given: for each tensor of the output, whether it stays as it is: the loss takes it for a target.
+
     Raises:
         NotApplicable: there is no floating-point output to optimise.
     """
     parts = tensors(output)
-    free = [i for i, t in enumerate(parts) if t.is_floating_point() and t.ndim > 0]
+    fixed = {i for i, kept in enumerate(given) if kept}
+    free = [i for i, t in enumerate(parts) if t.is_floating_point() and t.ndim > 0 and i not in fixed]
     if not free:
         raise NotApplicable("the model's output holds no floating-point tensor")
 
@@ -395,24 +432,26 @@ def scale_of(loss_of: Callable[[Any], Tensor], output: Any) -> Scale:
 
     finite = [torch.nan_to_num(parts[i].detach().float(), nan=0.0, posinf=0.0, neginf=0.0) for i in free]
     means = [t.mean(0, keepdim=True) for t in finite]
-    best = min(_least(loss_of_constant, [torch.zeros_like(m) for m in means]), _least(loss_of_constant, means))
+    best = min(least_loss(loss_of_constant, [torch.zeros_like(m) for m in means]), least_loss(loss_of_constant, means))
     wide = [m.expand_as(t).contiguous() for m, t in zip(means, finite)]
-    floor = min(_least(loss_of_free, [torch.zeros_like(t) for t in finite]), _least(loss_of_free, wide), best)
+    floor = min(least_loss(loss_of_free, [torch.zeros_like(t) for t in finite]), least_loss(loss_of_free, wide), best)
     scale = Scale(best, floor, "", floor)
     if scale.room or not math.isfinite(floor):
         return scale
     # a loss that compares rows with each other has no slope where all rows are alike: start where they differ
-    apart = [t.clone() for t in finite] if spread(finite) > 0 else [_noise(t) for t in finite]
-    floor = min(_least(loss_of_free, apart), floor)
+    apart = [t.clone() for t in finite] if spread(finite) > 0 else [noise_for(t) for t in finite]
+    floor = min(least_loss(loss_of_free, apart), floor)
     return Scale(best, floor, "", floor)
 
 
-def _noise(t: Tensor) -> Tensor:
+def noise_for(t: Tensor) -> Tensor:
+    """Normal noise of a tensor's shape, the same every time."""
     return torch.randn(t.shape, generator=torch.Generator().manual_seed(0)).to(t.device)
 
 
-def _least(loss_of: Callable[[list[Tensor]], Tensor], start: list[Tensor], rounds: int = 60) -> float:
-    "Least loss seen while minimising; −inf if it falls without end, NaN if it never was a number."
+def least_loss(loss_of: Callable[[list[Tensor]], Tensor], start: list[Tensor], rounds: int = 60) -> float:
+    """Least loss seen while minimising over tensors from where they start; −inf if it falls without end, NaN if it
+    never was a number."""
     values = [t.clone().requires_grad_(True) for t in start]
     seen: list[float] = []
     optimizer = torch.optim.LBFGS(values, lr=1.0, max_iter=rounds, history_size=10, line_search_fn="strong_wolfe")

@@ -75,4 +75,9 @@ def amount(learned: float) -> str:
     return "nothing" if learned < 0.005 else f"{learned:.0%}"
 
 
-__all__ = ["Check", "Evidence", "EvidenceList", "Judgement", "amount", "listed", "stated"]
+def odd_but_right(looks: str, fine: str) -> Judgement:
+    """A pass that says what a healthy oddity looks like, and which number shows that it is not."""
+    return Judgement("pass", f"looks like {looks}; is fine because {fine}")
+
+
+__all__ = ["Check", "Evidence", "EvidenceList", "Judgement", "amount", "listed", "odd_but_right", "stated"]

@@ -11,6 +11,8 @@ A layer behind a `detach`, a `no_grad` or a conversion to numpy never learns, an
 ## How it is judged
 Fails on a gradient that is not finite, and on a cut graph. A parameter that does not influence the loss (an unused
 head, a bias before a norm layer) is named and not judged. A move of the output by more than 1e-4 of its size counts.
+A part that runs under `no_grad`, as people do to keep it (a linear probe), looks like it and passes where the one-batch
+trial is learned (0.8) without it: that its weights stay is said. A `detach` or a trip through numpy is no such word.
 
 ## What to do
 Look at the code between the two modules that are named.
@@ -25,11 +27,12 @@ import math
 import torch
 from torch import nn
 
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount, listed, odd_but_right
 from diagnose.checks._numbers import number, texts
 from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
 from diagnose.stats import floats, total_norm
+from diagnose.trial import LEARNED
 
 MOVES = 1e-4  # change of the output, relative to its largest element, from which a parameter counts as used
 PERTURBED = 24  # parameters without gradient that are moved, one forward pass each
@@ -64,6 +67,11 @@ class GradientFlow(Check):
             found.append(Evidence(name="cut under no_grad", value=frozen))
             found.append(Evidence(name="gradient stops after", value=after))
             found.append(Evidence(name="gradient arrives at", value=before))
+            if frozen and grads.has_gradient:
+                learned = lab.baseline.learned
+                found.append(
+                    Evidence(name="learned without them", value=learned, unit="share", expected=f">= {LEARNED}")
+                )
         found += [Evidence(name="gradient norm", value=v, where=n) for n, v in norms.items()]
         found += [
             Evidence(
@@ -134,11 +142,13 @@ class GradientFlow(Check):
         if broken := texts(evidence, "gradient not finite"):
             return Judgement("fail", f"{len(broken)} of {total} gradients are not finite: {listed(broken)}")
         if cut := texts(evidence, "cut off"):
-            return Judgement(
-                "fail",
-                f"{len(cut)} of {total} trainable tensors move the output and get no gradient ({listed(cut)}): "
-                f"it stops after {evidence.get('gradient stops after')}",
-            )
+            told = f"{len(cut)} of {total} trainable tensors move the output and get no gradient ({listed(cut)}): "
+            told += f"it stops after {evidence.get('gradient stops after')}"
+            learned = number(evidence, "learned without them")
+            if evidence.get("cut under no_grad") is True and learned >= LEARNED:
+                fine = f"that part runs under no_grad, and with its weights as they are {amount(learned)} is learned"
+                return odd_but_right(f"a cut graph: {told}", f"{fine} of one batch")
+            return Judgement("fail", told)
         without = texts(evidence, "without gradient")
         note = f"; {len(without)} have none and move nothing ({listed(without)})" if without else ""
         return Judgement("pass", f"{total - len(without)} of {total} trainable tensors get a finite gradient{note}")

@@ -14,8 +14,9 @@ Each of these trains without an error message and learns little or nothing.
 Fails on an accidental broadcast. Fails if the outputs are confined to [0, 1] and outputs outside that range would lower
 the loss by more than a tenth of the distance from the best constant to the floor: 0.00 for losses that expect
 probabilities, 0.4 to 0.7 for a softmax or sigmoid applied twice (reports/thresholds.md). Warns if the loss of the
-batch given twice over is twice or four times as large, to one per cent: a sum over rows, or over pairs. Other ratios
-belong to losses that compare rows with each other, and pass.
+batch given twice over is twice or four times as large, to one per cent: a sum over rows, or over pairs; and passes
+where the optimizer divides that out, as Adam does: its first step is as long, to one per cent, under the loss divided
+by two or four. Other ratios belong to losses that compare rows with each other, and pass.
 
 ## What to do
 Give prediction and target one shape; take the last activation out of the model; use `reduction="mean"`.
@@ -29,12 +30,14 @@ import math
 import torch
 from torch import Tensor
 
-from diagnose.changes import BroadcastWatch
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
+from diagnose.changes import BroadcastWatch, scaled_loss
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, odd_but_right, stated
+from diagnose.checks._numbers import number
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.lab import Lab
 from diagnose.stats import floats
 
+LONGER = "first step under the loss / under the loss divided by that"
 EXACT = 0.01  # a sum over rows doubles and one over pairs of rows quadruples, up to rounding
 LOST = 0.1  # share of the way from the best constant to the floor that confined outputs may cost
 
@@ -44,7 +47,7 @@ class LossContract(Check):
 
     stage = "probe"
     order = 10
-    cost = "2 forward passes, the loss some hundred times"
+    cost = "2 forward passes, the loss some hundred times; 2 steps where it is a sum"
 
     def measure(self, lab: Lab) -> EvidenceList:
         copy = lab.twin()
@@ -70,7 +73,19 @@ class LossContract(Check):
         ratio = self._ratio_of_doubled(lab, copy, loss)
         if ratio is not None:
             found.append(Evidence(name="loss of the batch twice over / of the batch", value=ratio, expected="1"))
+            if grows(ratio):
+                found.append(Evidence(name=LONGER, value=self._longer(lab, ratio), expected="1"))
         return found
+
+    def _longer(self, lab: Lab, ratio: float) -> float:
+        "How much longer the optimizer's first step is than under the loss divided by `ratio`; NaN if it makes none."
+        change = scaled_loss(1 / ratio, "loss divided")
+        try:
+            trials = [lab.trial(c, steps=1, scale=lab.scale, stop_at=math.inf) for c in (None, change)]
+        except NotApplicable:
+            return math.nan
+        lengths = [math.hypot(*t.moved.values()) for t in trials]
+        return lengths[0] / lengths[1] if lengths[1] else math.nan
 
     def _confined(self, lab: Lab) -> EvidenceList:
         scale, outs = lab.scale, floats(lab.output)
@@ -115,7 +130,16 @@ class LossContract(Check):
         told = f"first loss {loss:.4g}; shapes agree, outputs are {kind or 'as the loss expects'}"
         if not isinstance(ratio, (int, float)) or abs(ratio - 1) <= 0.1:
             return Judgement("pass" if ratio is None or isinstance(ratio, (int, float)) else "warn", told)
-        grows = f"given twice over, the loss of the batch is {stated(ratio)} times as large"
-        if math.isfinite(ratio) and not any(abs(ratio - k) <= EXACT * k for k in (2, 4)):
-            return Judgement("pass", f"{told}; {grows}, as where a loss compares rows with each other")
-        return Judgement("warn", f"the loss grows with the batch: {grows}")
+        twice = f"given twice over, the loss of the batch is {stated(ratio)} times as large"
+        if math.isfinite(ratio) and not grows(ratio):
+            return Judgement("pass", f"{told}; {twice}, as where a loss compares rows with each other")
+        longer = number(evidence, LONGER)
+        if abs(longer - 1) <= EXACT:
+            fine = f"the optimizer divides that out: its step is {longer:.3f} times as long as under that loss divided"
+            return odd_but_right(f"a loss that is a sum: {twice}", fine)
+        return Judgement("warn", f"the loss grows with the batch: {twice}")
+
+
+def grows(ratio: float) -> bool:
+    """Whether the loss of a batch given twice over tells of a sum over rows, or over pairs of rows."""
+    return any(abs(ratio - k) <= EXACT * k for k in (2, 4))

@@ -16,10 +16,10 @@ from diagnose.causes import paired_trial
 from diagnose.changes import Change, learning_rate, rate_text, scaled_rate
 from diagnose.checks._recorded import series, update_size
 from diagnose.errors import NotApplicable, SubjectError
-from diagnose.isolate import seed_everything
+from diagnose.isolate import seed_everything, twin
 from diagnose.lab import Lab, few_rows
 from diagnose.subject import from_learner
-from diagnose.trial import BudgetSpent, Scale, Trial, confined_by, run_trial, scale_of
+from diagnose.trial import BudgetSpent, Scale, Trial, confined_by, measure_scale, run_trial, scale_of
 
 
 def entropy(p):
@@ -76,6 +76,36 @@ def test_a_loss_without_lower_bound_has_no_floor():
     scale = scale_of(lambda out: nn.functional.binary_cross_entropy_with_logits(out[:, 0], y), torch.zeros(2, 1))
     assert scale.floor == -math.inf
     assert math.isnan(scale.learned(0.0))
+
+
+def test_branches_that_agree_on_a_constant_are_targets_of_each_other_where_a_gradient_is_stopped():
+    class Branches(nn.Module):
+        def __init__(self, stop):
+            super().__init__()
+            self.net, self.stop = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8, affine=False)), stop
+
+        def forward(self, x):
+            z = self.net(x.flip(-1))
+            return self.net(x), z.detach() if self.stop else z
+
+    def apart(out, y):
+        return nn.functional.mse_loss(*out)
+
+    def scale(stop, loss):
+        learn = digits(model=Branches(stop), loss_func=loss)
+        return measure_scale(twin(learn, [first := learn.dls.one_batch()]), [first])
+
+    stopped, free = scale(True, apart), scale(False, apart)
+    assert stopped.taught
+    assert stopped.best_constant == pytest.approx(1, abs=1e-3)  # the variance of what the norm gives
+    assert stopped.floor == pytest.approx(0, abs=1e-4)
+    assert not free.taught
+    assert not free.room
+
+    def labels(out, y):
+        return nn.functional.cross_entropy(out[0], y % 8) + nn.functional.cross_entropy(out[1], y % 8)
+
+    assert not scale(True, labels).taught  # a second head that gets no gradient is no target
 
 
 def test_integer_outputs_are_refused_with_a_reason():

@@ -69,6 +69,7 @@ def probabilities(seed: int = 0) -> Learner:
 
 def softmax_and_nll(seed: int = 0) -> Learner:
     """Log-softmax inside the model, NLLLoss outside: healthy."""
+    seed_everything(seed)
     return digits(seed, model=nn.Sequential(small_cnn(), nn.LogSoftmax(1)), loss_func=nn.NLLLoss())
 
 
@@ -123,6 +124,7 @@ class SameLabel(nn.Module):
 
 def pair_scores(seed: int = 0) -> Learner:
     """A model that mixes rows on purpose: healthy."""
+    seed_everything(seed)
     return digits(seed, model=PairScores(), loss_func=SameLabel())
 
 
@@ -139,6 +141,7 @@ class StopGradient(nn.Module):
 
 def stop_gradient(seed: int = 0) -> Learner:
     """A detach on one of two branches: healthy."""
+    seed_everything(seed)
     return digits(seed, model=StopGradient())
 
 
@@ -157,6 +160,7 @@ class NoGradBody(nn.Module):
 
 def no_grad_body(seed: int = 0) -> Learner:
     """A linear probe on random features: healthy, slow."""
+    seed_everything(seed)
     return digits(seed, model=NoGradBody(), lr=1e-1)
 
 
@@ -183,6 +187,7 @@ class UnusedHead(nn.Module):
 
 def unused_head(seed: int = 0) -> Learner:
     """A head that this task does not need: healthy."""
+    seed_everything(seed)
     return digits(seed, model=UnusedHead())
 
 

@@ -6,6 +6,7 @@ from learners import HEALTHY, digits, small_cnn
 from torch import nn
 from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
+from diagnose.checks._draws import DrawsAtTheirMean
 from diagnose.checks.modes_agree import ModesAgree
 
 CHECK = ModesAgree()
@@ -55,6 +56,70 @@ def test_code_that_reads_training():
     status, summary = judged(CHECK, digits(model=OwnMode()))
     assert status == "warn"
     assert "64 rows" in summary
+
+
+class Sampled(nn.Module):
+    "A code of each picture, drawn around its mean in training mode, and the picture from it."
+
+    def __init__(self, norm=nn.Identity):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), norm(32), nn.ReLU(), nn.Linear(32, 8), norm(8))
+        self.decoder = nn.Sequential(nn.Linear(8, 32), norm(32), nn.ReLU(), nn.Linear(32, 10))
+
+    def forward(self, x):
+        mean = self.encoder(x)
+        return self.decoder(mean + torch.randn_like(mean) if self.training else mean)
+
+
+class LeftOut(nn.Module):
+    "A branch that is left out of rows at random, by hand."
+
+    def __init__(self, mean=1.0):
+        super().__init__()
+        self.stem, self.branch, self.mean = nn.Linear(64, 10), nn.Linear(64, 10), mean
+
+    def forward(self, x):
+        x = x.flatten(1)
+        kept = (torch.rand(len(x), 1) < 0.6) / 0.6 * self.mean if self.training else 1.0
+        return self.stem(x) + 2 * kept * self.branch(x)
+
+
+def test_a_model_that_draws_while_it_trains():
+    status, summary = judged(CHECK, digits(model=Sampled()))
+    assert status == "pass"
+    assert summary.startswith("looks like batch statistics")
+    assert "is fine because with its random draws at their mean 0 is left of it" in summary
+
+
+def test_draws_whose_mean_is_not_the_mean_of_what_follows():
+    status, summary = judged(CHECK, digits(model=LeftOut()))
+    assert status == "pass"
+    assert "is fine because over 16 draws" in summary
+
+
+def test_draws_hide_no_batch_norm_on_two_rows():
+    status, summary = judged(CHECK, digits(model=Sampled(nn.BatchNorm1d), bs=2))
+    assert status == "warn"
+    assert "batches of 2 rows" in summary
+    assert judged(CHECK, digits(model=Sampled(nn.LayerNorm), bs=2)).status == "pass"
+
+
+def test_draws_that_shift_the_output_on_average():
+    assert judged(CHECK, digits(model=LeftOut(mean=3.0))).status == "warn"
+
+
+def test_draws_at_their_mean():
+    x, p = torch.full((2, 3), 0.5), torch.tensor([0.2, 0.8])
+    with DrawsAtTheirMean():
+        assert torch.randn_like(x).eq(0).all()
+        assert torch.rand(3).eq(0.5).all()
+        assert torch.normal(x, 1.0).equal(x)
+        assert torch.bernoulli(p).equal(p)
+        assert torch.empty(2).bernoulli_(0.3).eq(0.3).all()
+        assert torch.empty(2).uniform_(1, 4).eq(2.5).all()
+        assert torch.distributions.Normal(x, 1.0).rsample().equal(x)
+        assert nn.functional.dropout(x, 0.5).equal(x)
+    assert not torch.randn_like(x).eq(0).all()
 
 
 def test_judge():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fastai.callback.core import Callback
+from fastai.callback.schedule import ParamScheduler, SchedCos, SchedLin, combine_scheds
 from fastai.callback.training import BnFreeze, GradientAccumulation
 from learners import HEALTHY, diabetes, digits, small_cnn
 from torch import nn
@@ -55,10 +56,89 @@ def test_f18_requires_grad_set_on_a_module():
     assert "on 0 " in summary
 
 
-def test_f18_running_statistics_of_a_frozen_body_drift():
+def test_running_statistics_of_a_frozen_body_drift_and_cost_nothing():
     status, summary = judged(CHECK, frozen_body())
+    assert status == "pass"
+    assert summary.startswith("looks like a freeze that does not freeze: 2 buffers of frozen modules moved")
+    assert "0.1.running_mean" in summary
+    assert "is fine because evaluation mode" in summary
+
+
+def test_f18_drift_that_spoils_evaluation_mode():
+    learn = frozen_body()
+    learn.model[0][1].momentum = 1e-4  # the statistics move, and never get to where the data are
+    learn.model[0][1].running_var.fill_(1e-6)
+    status, summary = judged(CHECK, learn)
     assert status == "warn"
     assert "0.1.running_mean" in summary
+    assert "evaluation mode" in summary
+
+
+def test_a_norm_put_into_evaluation_mode_by_hand_is_put_back_by_fit():
+    learn = frozen_body()
+    learn.model[0].eval()
+    status, summary = judged(CHECK, learn)
+    assert status == "warn"
+    assert "0.1 was in evaluation mode, and `fit` put it back" in summary
+
+
+def scheduled(schedule):
+    return digits(lr=5e-3, cbs=ParamScheduler({"lr": schedule}))
+
+
+def test_warm_up_from_zero():
+    schedule = combine_scheds([0.1, 0.9], [SchedLin(0.0, 5e-3), SchedCos(5e-3, 1e-5)])
+    status, summary = judged(CHECK, scheduled(schedule))
+    assert status == "pass"
+    assert "the first step has a learning rate of 0; is fine because the schedule raises it to 0.0049" in summary
+    assert "12 of 12 trainable tensors moved in 16 steps" in summary
+
+
+@pytest.mark.parametrize(
+    ("highest", "says"), [(0.0, "have a gradient and did not move"), (5e-6, "reaches 4.69e-06 in the plan")]
+)
+def test_warm_up_that_never_leaves_zero(highest, says):
+    status, summary = judged(CHECK, scheduled(SchedLin(0.0, highest)))
+    assert status == "warn"
+    assert says in summary
+
+
+class Taught(nn.Module):
+    "A net and a frozen copy of it, which starts elsewhere."
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.teacher = small_cnn(), small_cnn().requires_grad_(False)
+
+    def forward(self, x):
+        return self.net(x) + 0 * self.teacher(x).detach()
+
+
+class Moves(Callback):
+    "After each step every frozen tensor goes a share of the way to its counterpart, or astray."
+
+    def __init__(self, share, astray=0.0):
+        self.share, self.astray = share, astray
+
+    def after_step(self):
+        with torch.no_grad():
+            for slow, fast in zip(self.learn.model.teacher.parameters(), self.learn.model.net.parameters()):
+                slow.lerp_(fast, self.share)
+                slow += self.astray * torch.randn_like(slow)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.001, 1.0])
+def test_teacher_by_moving_average(share):
+    status, summary = judged(CHECK, digits(model=Taught(), cbs=Moves(share)))
+    assert status == "pass"
+    assert "looks like 12 frozen tensors that move" in summary
+    assert f"each goes {share:.2g} of the way to a tensor that trains" in summary
+
+
+def test_frozen_tensors_that_follow_nothing():
+    status, summary = judged(CHECK, digits(model=Taught(), cbs=Moves(0.1, astray=0.1)))
+    assert status == "warn"
+    assert "of 12 frozen tensors moved" in summary
 
 
 def test_parameter_that_the_optimizer_does_not_move():

@@ -1,0 +1,46 @@
+"""loss-contract: a sum over rows, under optimizers that divide it out and under one that does not."""
+
+from functools import partial
+
+import pytest
+import torch
+from fastai.optimizer import SGD, Adam, OptimWrapper, RMSProp
+from learners import digits, summed_loss_under_adam
+from torch import nn
+from verdicts import judge_never_raises, judged, measured, nan_never_passes
+
+from diagnose.checks.loss_contract import LONGER, LossContract
+
+CHECK = LossContract()
+
+
+def summed(**kwargs):
+    return digits(loss_func=nn.CrossEntropyLoss(reduction="sum"), **kwargs)
+
+
+@pytest.mark.parametrize("opt_func", [Adam, RMSProp, partial(OptimWrapper, opt=torch.optim.AdamW)])
+def test_a_sum_that_the_optimizer_divides_out(opt_func):
+    status, summary = judged(CHECK, summed(opt_func=opt_func))
+    assert status == "pass"
+    assert summary.startswith("looks like a loss that is a sum: given twice over, the loss of the batch is 2 times")
+    assert "its step is 1.000 times as long" in summary
+
+
+@pytest.mark.parametrize("opt_func", [SGD, partial(OptimWrapper, opt=torch.optim.SGD)])
+def test_a_sum_that_makes_the_steps_longer(opt_func):
+    evidence = measured(CHECK, summed(opt_func=opt_func, lr=1e-4))
+    status, summary = CHECK.judge(evidence)
+    assert status == "warn"
+    assert "is 2 times as large" in summary
+    assert evidence.get(LONGER) == pytest.approx(2, rel=0.01)
+
+
+def test_an_optimizer_that_makes_no_step_proves_nothing():
+    evidence = measured(CHECK, summed(lr=0.0))
+    assert CHECK.judge(evidence).status == "warn"
+
+
+def test_judge():
+    evidence = measured(CHECK, summed_loss_under_adam())
+    judge_never_raises(CHECK, evidence)
+    nan_never_passes(CHECK, evidence, LONGER)
