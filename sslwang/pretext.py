@@ -24,7 +24,7 @@ from sslwang.data.loaders import Items, dataloaders
 from sslwang.data.pixels import normalised
 from sslwang.data.splits import Side, sides
 from sslwang.losses import LOSSES
-from sslwang.models.encoder import Encoder
+from sslwang.models.encoder import make_encoder
 from sslwang.optimizers import OPTIMIZERS
 
 
@@ -234,7 +234,8 @@ class Pretext(Task):
 
     def encoder(self) -> nn.Module:
         """The encoder that the settings name."""
-        return Encoder(self.settings.encoder.norm)
+        s = self.settings.encoder
+        return make_encoder(s.arch, s.norm, s.weights, s.frozen)
 
     def network(self, encoder: nn.Module) -> nn.Module:
         """The network over an encoder, which it keeps as its attribute `encoder`."""
