@@ -25,9 +25,10 @@ _FACE = {
     "Watch": "diagnose.watch",
     "examine": "diagnose.examination",
     "examine_learner": "diagnose.notebook",
+    "load": "diagnose.notebook",
 }
 
-__all__ = ["Diagnosis", "Store", "Subject", "Task", "Watch", "examine", "examine_learner"]
+__all__ = ["Diagnosis", "Store", "Subject", "Task", "Watch", "examine", "examine_learner", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -86,8 +86,8 @@ def find(out: Path, name: str | None = None) -> Run:
     return readable
 
 
-def load(run: Run) -> Diagnosis:
-    """The diagnosis of a run, with the pictures it names.
+def load(run: Run, kind: type[Diagnosis] | None = None) -> Diagnosis:
+    """The diagnosis of a run, with the pictures it names; as a `kind` of Diagnosis, if given.
 
     Raises:
         DiagnoseError: its report has not the shape that this version reads.
@@ -97,7 +97,7 @@ def load(run: Run) -> Diagnosis:
     from diagnose.diagnosis import Diagnosis
 
     try:
-        return Diagnosis.load(run.path)
+        return (kind or Diagnosis).load(run.path)
     except (OSError, ValidationError) as e:
         raise DiagnoseError(f"{run.path / JSON} cannot be read: {str(e).splitlines()[0]}") from e
 
