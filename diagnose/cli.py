@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
 import time
 import warnings
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -97,6 +99,15 @@ def run(
     all_: Annotated[bool, typer.Option("--all", help="Run the extra checks too; give them a budget.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 on a warning too.")] = False,
     format: Annotated[Format, typer.Option(help="What to print on standard output.")] = Format.table,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's event files into the run folder too.")
+    ] = False,
+    comet: Annotated[
+        bool,
+        typer.Option(
+            "--comet", help="Log the run to Comet: online with an API key, else an archive in the run folder."
+        ),
+    ] = False,
 ) -> None:
     """Examine a task or a Learner of your own; writes a run folder, and says where.
 
@@ -111,6 +122,7 @@ def run(
     writable_folder(out)
     with _display(format, seconds) as (console, progress, say):
         say("importing torch and fastai")
+        trackers = _trackers(tensorboard=tensorboard, comet=comet)
         from diagnose import subject as subjects
         from diagnose.examination import examine
 
@@ -131,15 +143,39 @@ def run(
             error, diagnosis = e, e.diagnosis
         say("writing the report")
         folder = write_run(diagnosis, out)
+        told = [line for name, write in trackers.items() if (line := _told(name, write, folder, say))]
     if format is Format.table:
         from diagnose.report import terminal
 
         terminal.render(diagnosis, console, folder)
     else:
         _print(_rendered(diagnosis, format))
+    for line in told:
+        print(line, file=sys.stdout if format is Format.table else sys.stderr)
     if error:
         raise error
     raise typer.Exit(exit_code(diagnosis, strict))
+
+
+def _trackers(**wanted: bool) -> dict[str, Callable[[Path], object]]:
+    """What writes a finished run, by name of the tracker. Raises DiagnoseError if one is wanted and not installed."""
+    found = {}
+    for name in (n for n, asked in wanted.items() if asked):
+        module = importlib.import_module(f"diagnose.report.{name}")
+        module.installed()
+        found[name] = module.write
+    return found
+
+
+def _told(name: str, write: Callable[[Path], object], folder: Path, say: Callable[[str], None]) -> str:
+    """Where a tracker has the run. The verdict stands whatever becomes of it."""
+    say(f"telling {name}")
+    try:
+        where = write(folder)
+    except DiagnoseError as e:
+        print(f"diagnose: {e}", file=sys.stderr)
+        return ""
+    return f"{name}: {where}" if where else ""
 
 
 @app.command(
@@ -206,7 +242,8 @@ def explain(id: Annotated[str, typer.Argument(help="Id of a check, cause, gauge,
 
 @app.command(
     epilog="Examples:  diagnose view  ·  diagnose view unmix  ·  diagnose view unmix/2026-11-24T09-30-00  ·  "
-    "diagnose view reports/unmix/2026-11-24T09-30-00/report.html  ·  diagnose view --serve --port 8080"
+    "diagnose view reports/unmix/2026-11-24T09-30-00/report.html  ·  diagnose view --serve --port 8080  ·  "
+    "diagnose view --tensorboard  ·  diagnose view runs/monday --tensorboard"
 )
 def view(
     run: Annotated[
@@ -222,8 +259,18 @@ def view(
     ] = False,
     port: Annotated[int, typer.Option(help="Port to serve on, 0 for a free one.", min=0, max=65535)] = 0,
     idle: Annotated[str, typer.Option(help="Stop serving when nobody has looked for so long: 30m, 2h, none.")] = "30m",
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Open TensorBoard on the run instead, until Ctrl-C. The run may also be a folder of `Watch`.",
+        ),
+    ] = False,
 ) -> None:
     """Open the report of a run in the browser, or serve it on this machine where there is no display."""
+    if tensorboard:
+        _view_tensorboard(out, run, port, not serve and _has_display())
+        return
     from diagnose import report
     from diagnose.report import runs
     from diagnose.report import serve as server
@@ -248,6 +295,24 @@ def view(
         server.serve(folder, ready, port, float("inf") if patience is None else patience)
     except KeyboardInterrupt:
         return  # the way it is meant to end
+
+
+def _view_tensorboard(out: Path, run: str | None, port: int, browser: bool) -> None:
+    """Write the event files of a run if there are none, and serve them until Ctrl-C."""
+    from diagnose.report import JSON, runs
+    from diagnose.report import tensorboard as board
+
+    folder = Path(run) if run and Path(run).is_dir() and not (Path(run) / JSON).exists() else None
+    if folder is None or not board.watched(folder):
+        folder = runs.find(out, run).path
+    address = board.serve(board.write(folder), port)
+    print(address, flush=True)
+    print(f"diagnose: TensorBoard shows {folder}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    if browser:
+        typer.launch(address)
+    with suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
 
 
 def _has_display() -> bool:

@@ -92,7 +92,7 @@ class Watch(Callback):
         listeners: objects with methods of `Listener`, told of everything recorded.
         first: how many steps are recorded one by one at the start.
         tensorboard: write event files while the fit goes on: True for a folder `tensorboard` in `folder` (without one
-            runs/<time>), or the folder for them. See `diagnose.report.tensorboard`.
+            in runs/<time>), or the folder for them. See `diagnose.report.tensorboard`.
         comet: log to Comet while the fit goes on: True for an experiment of its own, online if there is an API key,
             else an archive for `comet upload`; or an experiment, which is left open. See `diagnose.report.comet`.
 

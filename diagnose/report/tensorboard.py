@@ -16,6 +16,7 @@ import shutil
 import struct
 from collections.abc import Mapping
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,14 @@ from diagnose.errors import DiagnoseError
 from diagnose.evidence import Value
 from diagnose.report import figures, words
 from diagnose.report.trackers import COLUMNS, Alarmed, Bins, Live, Tracker, finished, tell
+from diagnose.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLDER = "tensorboard"  # in a run folder
 FLUSHED = 10  # seconds between writes to disk: what a killed run may lose
+FRAME = 32  # bytes around a summary: time, step, lengths and check sums
 LARGEST = 3.4e38  # of float32, which event files hold
 COLOURS = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG's kind of colour: channels
 
@@ -39,10 +42,8 @@ def installed() -> None:
     Raises:
         DiagnoseError: TensorBoard is not installed.
     """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as e:
-        raise DiagnoseError(f"TensorBoard cannot be imported ({e}): pip install tensorboard") from e
+    if find_spec("tensorboard") is None:
+        raise DiagnoseError("TensorBoard is not installed: pip install tensorboard")
 
 
 class EventFiles(Tracker):
@@ -67,7 +68,7 @@ class EventFiles(Tracker):
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = FileWriter(str(self.folder), max_queue=1_000, flush_secs=FLUSHED)
-        self.written += summary.ByteSize()
+        self.written += summary.ByteSize() + FRAME
         self._file.add_summary(summary, step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -116,7 +117,7 @@ class EventFiles(Tracker):
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         width, height, _, colour = struct.unpack(">IIBB", png[16:26])
-        image = Summary.Image(height=height, width=width, colorspace=COLOURS[colour], encoded_image_string=png)
+        image = Summary.Image(height=height, width=width, colorspace=COLOURS.get(colour, 3), encoded_image_string=png)
         self._add(Summary(value=[Summary.Value(tag=name, image=image)]), step or 0)
 
     def text(self, name: str, said: str, step: int | None = None) -> None:
@@ -156,14 +157,14 @@ class TensorBoard(Live):
     """Event files while a model trains.
 
     Args:
-        where: the folder for them; True for `tensorboard` in the folder of the Watch, or runs/<time> if it has none.
+        where: the folder for them; True for `tensorboard` in the folder of the Watch, or in runs/<time> if it has none.
     """
 
     def __init__(self, where: bool | Path | str, folder: Path | None = None):
         super().__init__()
         installed()
         stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-        self.folder = Path(where) if where is not True else folder / FOLDER if folder else Path("runs") / stamp
+        self.folder = Path(where) if where is not True else (folder or Path("runs") / stamp) / FOLDER
 
     def open(self) -> EventFiles:
         return EventFiles(self.folder)
@@ -182,8 +183,9 @@ def write(run: Path) -> Path:
         DiagnoseError: the folder holds no run, or cannot be written, or TensorBoard is not installed.
     """
     into = run / FOLDER
-    if into.is_dir() and any(into.glob("events.out.tfevents.*")):
-        return into
+    for there in (into, run):
+        if _has_events(there):
+            return there
     installed()
     diagnosis, found = finished(run)
     sibling = run / f".{secrets.token_hex(8)}.partial"
@@ -203,11 +205,24 @@ def write(run: Path) -> Path:
     return into
 
 
-def serve(folder: Path, port: int | None = None) -> str:
+def watched(folder: Path) -> bool:
+    """Whether a folder is that of a Watch, or holds event files that one wrote."""
+    try:
+        Store.read(folder)
+    except DiagnoseError:
+        return _has_events(folder) or _has_events(folder / FOLDER)
+    return True
+
+
+def _has_events(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("events.out.tfevents.*"))
+
+
+def serve(folder: Path, port: int = 0) -> str:
     """Start TensorBoard on a folder, on the loopback address, in threads of this process; it ends with it.
 
     Args:
-        port: None for the first free one from 6006 on, 0 for any free one.
+        port: 0 for a free one.
 
     Returns:
         its address.
@@ -220,7 +235,7 @@ def serve(folder: Path, port: int | None = None) -> str:
 
     server = program.TensorBoard()
     options = ["--logdir", str(folder), "--host", "127.0.0.1", "--samples_per_plugin", "scalars=10000,images=100"]
-    server.configure(argv=[None, *options, *(["--port", str(port)] if port is not None else [])])
+    server.configure(argv=[None, *options, "--port", str(port)])
     try:
         return server.launch()
     except program.TensorBoardServerException as e:

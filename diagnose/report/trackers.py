@@ -36,7 +36,9 @@ BURST = 0.25  # seconds that it may take at once, at the beginning
 PLACES = 200  # layers or parameters of one table that a tracker is told of at most, evenly chosen
 STEPS = 5_000  # steps of a curve that a tracker is told of at most, evenly chosen
 DRAWN_AFTER = 60.0  # seconds: figures take some, so that they are drawn at the end of longer fits only, or when closed
+ROOM = {"steps": 0.25, "layers": 0.7}  # of a tracker's limit; the rest is for texts and figures
 NAME = 200  # characters of a tag
+PNG = b"\x89PNG\r\n\x1a\n"  # and a header of 25 bytes after it
 ZERO = BINS // 2 - 1  # the bin of exact zeros
 COLUMNS = {t: [q.column for q in (*OUTPUTS, *PARAMETERS) if q.table == t] for t in dict.fromkeys(
     q.table for q in (*OUTPUTS, *PARAMETERS)
@@ -116,7 +118,10 @@ def finished(run: Path) -> tuple[Diagnosis | None, Recorded | None]:
             raise DiagnoseError(f"{run / JSON} cannot be read: {type(e).__name__}; run the examination again") from e
         with opened(diagnosis, run) as store:
             return diagnosis, None if store is None else recorded(store)
-    return None, recorded(Store.read(run))
+    found = recorded(Store.read(run))
+    if found is None:
+        raise DiagnoseError(f"{run}: nothing was recorded there yet")
+    return None, found
 
 
 def tell(tracker: Tracker, diagnosis: Diagnosis | None, found: Recorded | None) -> None:
@@ -150,7 +155,8 @@ def _tell_diagnosis(tracker: Tracker, d: Diagnosis) -> None:
         tracker.text("batch", batch(d))
     for i, sample in enumerate(d.samples):
         for part in sample.inputs:
-            if png := d.files.get(part.file):
+            png = d.files.get(part.file, b"")
+            if png.startswith(PNG) and len(png) > 33:
                 tracker.picture(tag("batch", f"row {i} {part.title}"), png)
     for cause in d.causes:
         if cause.proof is None:
@@ -280,6 +286,7 @@ class Live(Listener):
         self._began = self._told_layers_at = 0.0
         self._cost_of_layers = self._cost_of_step = 0.0
         self._count = self._told_layers = 0
+        self._used = dict.fromkeys(ROOM, 0)
         self._newest: dict[str, Columns] = {}
         self._undrawn: Store | None = None
         self._started = self._stopped = 0.0
@@ -344,17 +351,20 @@ class Live(Listener):
             for name, drawn in figures.everything(None, found).items():
                 tracker.figure(name, drawn, found.last)
 
-    @property
-    def _stride(self) -> int:
-        "1 while there is room, 2 when half of it is left, 10 when a tenth is; 0 when it is full."
-        left = self.tracker.limit - self.tracker.written
-        return 0 if left * 50 < self.tracker.limit else self.tracker.limit // left
+    def _stride(self, kind: str) -> int:
+        """Of so many only one is told: 1 while there is room, 4 when half of it is left, 100 when a tenth is.
+
+        As that rises with the square of what was told, a hundred times of what there is room for make it full; then 0.
+        """
+        room = self.tracker.limit * ROOM[kind]
+        left = room - self._used[kind]
+        return int((room / left) ** 2) if left > room / 100 else 0
 
     def _may(self, cost: float) -> bool:
         return self.spent + cost <= BURST + SHARE * (time.perf_counter() - self._began)
 
     def _steps(self, columns: Columns) -> None:
-        stride, rows = self._stride, len(columns["step"])
+        stride, rows = self._stride("steps"), len(columns["step"])
         if not stride:
             return
         chosen = [i for i in range(rows) if (self._count + i) % stride == 0]
@@ -362,15 +372,16 @@ class Live(Listener):
         if not self._may(self._cost_of_step * len(chosen)):
             chosen = chosen[-1:]
         values = {step_tag(n): np.asarray(v, dtype=float) for n, v in columns.items() if _is_curve(n, v)}
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self.tracker.written
         for i in chosen:
             told = {n: float(v[i]) for n, v in values.items() if n == "loss/loss" or not np.isnan(v[i])}
             self.tracker.scalars(int(columns["step"][i]), told)
         if chosen:
             self._cost_of_step = (time.perf_counter() - began) / len(chosen)
+        self._used["steps"] += self.tracker.written - before
 
     def _layers(self, whatever: bool = False) -> None:
-        stride = self._stride
+        stride = self._stride("layers")
         if not self._newest or not stride:
             return
         began = time.perf_counter()
@@ -378,13 +389,14 @@ class Live(Listener):
         if not whatever and not (waited and self._may(self._cost_of_layers)):
             return
         with_histograms = whatever or self._told_layers % self.tracker.sparse == 0
-        newest, self._newest = self._newest, {}
+        newest, self._newest, before = self._newest, {}, self.tracker.written
         for table, columns in newest.items():
             step, found, shapes = _of_last_step(table, columns, with_histograms)
             if found:
                 self.tracker.scalars(step, found)
             if shapes:
                 self.tracker.histograms(step, shapes)
+        self._used["layers"] += self.tracker.written - before
         self._told_layers += 1
         self._told_layers_at = time.perf_counter()
         self._cost_of_layers = self._told_layers_at - began
