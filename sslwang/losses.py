@@ -251,7 +251,7 @@ class Triplet(MetricLoss):
         """The loss."""
         s, positive = _precise(scores), target > 0.5
         pairs = positive[:, :, None] & ~positive[:, None, :]
-        excess = (self.margin + s[:, None, :] - s[:, :, None]).clamp_min(0)
+        excess = (self.margin + (s[:, None, :] - s[:, :, None])).clamp_min(0)
         return self.reduced(torch.where(pairs, excess, 0).sum((1, 2)), pairs.sum())
 
 
