@@ -39,7 +39,7 @@ def write(diagnosis: Diagnosis, folder: Path) -> None:
     folder = Path(os.path.abspath(folder))
     texts = {
         JSON: diagnosis.to_json(),
-        HTML: html.render(diagnosis),
+        HTML: html.render(diagnosis, previous=_previous(diagnosis, folder)),
         MARKDOWN: markdown.render(diagnosis),
         JUNIT: junit.render(diagnosis),
         SARIF: sarif.render(diagnosis),
@@ -68,6 +68,16 @@ def write(diagnosis: Diagnosis, folder: Path) -> None:
         if isinstance(error, OSError):
             raise DiagnoseError(f"cannot write the run folder {folder}: {error.strerror or error}") from error
         raise
+
+
+def _previous(diagnosis: Diagnosis, folder: Path) -> Diagnosis | None:
+    """The newest earlier run of the same subject: its folder stands beside this one."""
+    for sibling in sorted(folder.parent.glob(f"*/{JSON}"), reverse=True) if folder.parent.is_dir() else ():
+        with suppress(OSError, ValueError):  # also of another version, which pydantic says by a ValueError
+            found = type(diagnosis).load(sibling.parent)
+            if found.subject.name == diagnosis.subject.name:
+                return found
+    return None
 
 
 def _stays_inside(name: str) -> bool:

@@ -26,6 +26,7 @@ PALETTE = [
     (222, 201, 88), (254, 232, 56),
 ]  # fmt: skip
 """Matplotlib's cividis at nine even places: seen alike with and without red-green blindness, and in print."""
+ROOM = 150  # for the names of rows
 DECADES = 14  # of a logarithmic axis at most
 
 
@@ -93,10 +94,18 @@ def ladder(rungs: list[tuple[float, float]], configured: float | None, label: st
     return _markup(svg)
 
 
-def lines(series: Sequence[tuple[np.ndarray, np.ndarray]], title: str, logarithmic: bool, label: str) -> Markup:
+def lines(
+    series: Sequence[tuple[np.ndarray, np.ndarray]],
+    title: str,
+    logarithmic: bool,
+    label: str,
+    constant: float | None = None,
+    floor: float | None = None,
+) -> Markup:
     """Recorded quantities over steps, (steps, values) each, in the colours c0, c1, ...; outliers are cut off.
 
-    On a logarithmic axis what is not above zero is left out, as is everywhere what is not finite.
+    On a logarithmic axis what is not above zero is left out, as is everywhere what is not finite. `constant` and
+    `floor`, on a linear axis only, are the lines between which a loss is learned.
     """
     svg = _svg(WIDTH, HEIGHT, "chart", label)
     every = [[float(v) for v in values] for _, values in series]
@@ -107,12 +116,15 @@ def lines(series: Sequence[tuple[np.ndarray, np.ndarray]], title: str, logarithm
         low = max(min(finite, default=-1.0), high - DECADES)
         y = _Axis(low - 0.05 * (high - low) - 0.02, high + 0.05 * (high - low) + 0.02, HEIGHT - BOTTOM, TOP)
     else:
-        y = _Axis(*extent([v for values in every for v in values], [], []), HEIGHT - BOTTOM, TOP)
+        y = _Axis(*extent([v for values in every for v in values], [constant], [floor]), HEIGHT - BOTTOM, TOP)
     ends = [int(s) for steps, _ in series if len(steps) for s in (steps[0], steps[-1])] or [0]
     first, last = min(ends), max(ends)
     x = _Axis(first, max(last, first + 1), LEFT + 4, WIDTH - RIGHT)
     _grid(svg, y, title, decades(y.low, y.high) if logarithmic else None, logarithmic)
     _feet(svg, [(x(s), f"{s:,}") for s in sorted({first, (first + last) // 2, last})], "step")
+    for height, kind in ((constant, "constant"), (floor, "floor")):
+        if height is not None and y.low <= height <= y.high:
+            _line(svg, LEFT, y(height), WIDTH - RIGHT, y(height), kind)
     if not any(math.isfinite(v) for values in every for v in values):
         _text(svg, (LEFT + WIDTH - RIGHT) / 2, HEIGHT / 2, "no finite number", "middle", "note")
     for number, ((steps, _), values) in enumerate(zip(series, every)):
@@ -120,6 +132,40 @@ def lines(series: Sequence[tuple[np.ndarray, np.ndarray]], title: str, logarithm
         pieces = strokes(thinned(values), y.low, y.high)
         placed = [[(float(np.interp(i, range(len(steps)), steps)), v) for i, v in piece] for piece in pieces]
         _pieces(svg, placed, x, y, kind, 2)
+    return _markup(svg)
+
+
+def rows(values: list[tuple[str, float, int]], title: str, logarithmic: bool, label: str) -> Markup:
+    """A number for each of a few settings as a line from the left: (setting, value, colour).
+
+    On a logarithmic axis zero and less stand at the left end. What is not finite has no line.
+    """
+    finite = [v for _, v, _ in values if math.isfinite(v)]
+    above = [v for v in finite if v > 0] or [1.0]
+    if logarithmic:
+        high = math.log10(max(above))
+        low = max(math.log10(min(above)), high - DECADES) - 0.5
+        x = _Axis(low, high + 0.05 * (high - low), ROOM, WIDTH - RIGHT)
+    else:
+        x = _Axis(min([0.0, *finite]), 1.02 * max([0.0, *finite]) or 1.0, ROOM, WIDTH - RIGHT)
+    bottom = TOP + 12 + 24 * len(values)
+    svg = _svg(WIDTH, bottom + BOTTOM - 8, "chart", label)
+    _text(svg, 2, 13, title, "start", "title")
+    for tick in decades(x.low, x.high) if logarithmic else ticks(x.low, x.high):
+        _line(svg, x(tick), TOP, x(tick), bottom, "grid")
+        _text(svg, x(tick), bottom + 16, _exponential(tick) if logarithmic else words.number(tick, 3), "middle", "tick")
+    _line(svg, ROOM, TOP, ROOM, bottom, "axis")
+    for i, (name, value, colour) in enumerate(values):
+        y = TOP + 18 + 24 * i
+        _text(svg, ROOM - 8, y + 4, name if len(name) <= 22 else f"{name[:20]}…", "end", "tick")
+        if not math.isfinite(value):
+            _text(svg, ROOM + 8, y + 4, words.number(value), "start", "note")
+            continue
+        at = x(max(math.log10(value), x.low) if value > 0 else x.low) if logarithmic else x(value)
+        _line(svg, ROOM, y, at, y, f"thick c{colour % 8}")
+        _shape(svg, "circle", f"dot c{colour % 8}", cx=at, cy=y, r=4.5)
+        said, left = words.number(value, 3), at > WIDTH * 0.75
+        _text(svg, at + (-10 if left else 10), y - 6 if left else y + 4, said, "end" if left else "start", "note")
     return _markup(svg)
 
 
@@ -237,16 +283,20 @@ def _line(svg: ET.Element, x1: float, y1: float, x2: float, y2: float, kind: str
 
 
 def _text(svg: ET.Element, x: float, y: float, text: str, anchor: str, kind: str) -> None:
-    _shape(svg, "text", kind, x=x, y=y, text_anchor=anchor).text = text
+    _shape(svg, "text", kind, x=x, y=y, text_anchor=anchor).text = words.safe(text)
 
 
 def _grid(svg: ET.Element, y: _Axis, title: str, at: list[float] | None = None, exponents: bool = False) -> None:
     _text(svg, 2, 13, title, "start", "title")
     for tick in ticks(y.low, y.high) if at is None else at:
         _line(svg, LEFT, y(tick), WIDTH - RIGHT, y(tick), "grid")
-        said = words.number(10.0**tick, 2) if exponents else words.number(tick, 3)
+        said = _exponential(tick) if exponents else words.number(tick, 3)
         _text(svg, LEFT - 6, y(tick) + 4, said, "end", "tick")
     _line(svg, LEFT, y.start, WIDTH - RIGHT, y.start, "axis")
+
+
+def _exponential(exponent: float) -> str:
+    return words.number(float(f"{10.0**exponent:.2g}"), 2)
 
 
 def _feet(svg: ET.Element, marks: list[tuple[float, str]], title: str) -> None:

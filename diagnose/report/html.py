@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from diagnose.diagnosis import CheckResult, Diagnosis, Proof, Side
+from diagnose.diagnosis import Diagnosis, Proof, Side
 from diagnose.evidence import Evidence
 from diagnose.report import charts, words
+from diagnose.report.compare import Comparison, Section, compare, sections
 from diagnose.report.curves import Curve, Frame, frame
+from diagnose.report.experiments import experiments
 from diagnose.report.recorded import opened, recorded
 from diagnose.report.training import Training, training
 
@@ -29,8 +30,13 @@ ROWS = 1_000  # evidence rows of one check that are shown at most
 VALUES = 200  # values of one list that are spelled out at most
 
 
-def render(diagnosis: Diagnosis, run: Path | None = None) -> str:
-    """The page. `run`: the folder that holds the record, if the diagnosis does not carry its files."""
+def render(diagnosis: Diagnosis, run: Path | None = None, previous: Diagnosis | None = None) -> str:
+    """The page.
+
+    Args:
+        run: the folder that holds the record, if the diagnosis does not carry its files.
+        previous: of the same subject; what changed since is shown.
+    """
     style, script = _read("report.css"), _read("report.js")
     proven = [c for c in diagnosis.causes if c.proven]
     return _template().render(
@@ -48,6 +54,8 @@ def render(diagnosis: Diagnosis, run: Path | None = None) -> str:
         slowest=max([c.seconds for c in diagnosis.checks if math.isfinite(c.seconds)], default=0.0),
         pictures=_embedded(diagnosis.files),
         t=_training(diagnosis, run),
+        experiments=experiments(diagnosis),
+        past=_compared(diagnosis, previous),
     )
 
 
@@ -55,6 +63,21 @@ def _training(diagnosis: Diagnosis, run: Path | None) -> Training | None:
     with opened(diagnosis, run) as store:
         found = recorded(store) if store else None
     return training(found) if found else None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What changed since the run before."""
+
+    comparison: Comparison
+    sections: list[Section]
+
+
+def _compared(diagnosis: Diagnosis, previous: Diagnosis | None) -> Compared | None:
+    if previous is None:
+        return None
+    comparison = compare(previous, diagnosis)
+    return Compared(comparison, sections(comparison))
 
 
 @dataclass(frozen=True)
@@ -94,19 +117,6 @@ def shown(proof: Proof) -> Shown:
     return Shown(halves, numbers, laid_out)
 
 
-def ladder(check: CheckResult) -> Markup | None:
-    """The learning-rate ladder, if the check measured `learned` at two learning rates (`where` is "lr=...") or more."""
-    rungs = [(rate, float(e.value)) for e in check.evidence if e.name == "learned" and (rate := _rate(e)) is not None]
-    if len(rungs) < 2:
-        return None
-    rungs.sort()
-    named = (e.value for e in check.evidence if e.name == "configured rate")
-    configured = next((r for r in map(_positive, named) if r), None)
-    said = "; ".join(f"{r:.3g}: {words.learned(v)}" for r, v in rungs)
-    mark = f" The configured rate is {configured:.3g}." if configured else ""
-    return charts.ladder(rungs, configured, f"Share learned at each learning rate. {said}.{mark}")
-
-
 def spark(item: Evidence) -> Markup | None:
     """A list of numbers as a small line."""
     numbers = words.numeric(item.value)
@@ -137,21 +147,6 @@ def _panel(curve: Curve, laid_out: Frame, kind: str, name: str) -> Markup:
     ]
     lowest = f", lowest {words.number(min(finite))}" if finite else ""
     return charts.panel(curve, laid_out, kind, f"{name}: {loss}{ends}{lowest}. {', '.join(marks)}")
-
-
-def _rate(item: Evidence) -> float | None:
-    """The learning rate of one rung of the ladder."""
-    measured = isinstance(item.value, (int, float)) and not isinstance(item.value, bool)
-    return _positive(item.where.removeprefix("lr=")) if measured and item.where.startswith("lr=") else None
-
-
-def _positive(rate: Any) -> float | None:
-    """A learning rate from text such as "3e-03" or "slice(1e-05, 1e-03)", whose last group counts."""
-    try:
-        number = float(re.sub(r"^slice\((?:.*,)?(.*)\)$", r"\1", str(rate)))
-    except ValueError:
-        return None
-    return number if 0 < number < math.inf else None
 
 
 def _embedded(files: dict[str, bytes]) -> dict[str, str]:
@@ -191,8 +186,8 @@ def _template() -> Template:
     )
     env.filters |= {"number": words.number, "learned": words.learned, "value": words.value, "duration": words.seconds}
     env.globals |= {
-        "shown": shown, "ladder": ladder, "spark": spark, "listed": listed, "bar": charts.bar, "tally": words.tally,
-        "checklist": words.checklist,
+        "shown": shown, "spark": spark, "listed": listed, "bar": charts.bar, "tally": words.tally,
+        "checklist": words.checklist, "ranked": words.ranked,
         "answers": {"yes": "fail", "suspected": "warn", "no": "pass", "not tested": "skip"},
         "verdicts": words.VERDICTS, "max_rows": ROWS, "short": SHORT,
     }  # fmt: skip

@@ -166,7 +166,7 @@ class Chart {
       if (start !== null) this.select(start, at(event));
     });
     this.frame.addEventListener("pointerdown", (event) => {
-      if (event.pointerType !== "mouse" || event.button) return;
+      if (event.button) return;
       start = at(event);
       this.frame.setPointerCapture(event.pointerId);
     });
@@ -176,6 +176,7 @@ class Chart {
       start = null;
       if (wide) this.zoom(a, b); else this.select();
     });
+    this.frame.addEventListener("pointercancel", () => { start = null; this.select(); }); // the page was scrolled
     this.frame.addEventListener("pointerleave", () => { this.cursor = null; this.point(); });
     this.frame.addEventListener("dblclick", () => this.zoom(...this.all));
     this.frame.addEventListener("keydown", (event) => {
@@ -287,7 +288,7 @@ class Lines extends Chart {
       this.line(LEFT, level, this.width - RIGHT, level, "grid");
       this.text(LEFT - 6, level + 4, number(this.log ? 10 ** tick : tick, 2), "end", "tick");
     }
-    const feet = ticks(first, last, Math.max(2, Math.min(6, this.width / 130))).filter(Number.isInteger);
+    const feet = ticks(first, last, Math.max(2, Math.min(6, this.width / 80))).filter(Number.isInteger);
     this.feet(feet.map((s) => [this.to(s), number(s)]));
     if (!inside.length) this.text((LEFT + this.width - RIGHT) / 2, this.height / 2, this.series.length ? "no finite number" : "no layer is shown", "middle", "note");
     this.paths = this.series.map((s) => {
@@ -557,7 +558,7 @@ async function figures() {
   const bytes = Uint8Array.from(atob(data.content.textContent.trim()), (c) => c.charCodeAt(0));
   const whole = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
   const record = new Packed(whole);
-  for (const figure of document.querySelectorAll("figure.drawn")) {
+  for (const figure of document.querySelectorAll("figure.drawn[data-kind]")) {
     if (figure.dataset.kind === "lines") new Layers(figure, record);
     else if (figure.dataset.kind === "heat") new Heat(figure, record);
     else {

@@ -6,7 +6,7 @@ import math
 import unicodedata
 from typing import NamedTuple
 
-from diagnose.diagnosis import QUESTIONS, Answer, CheckResult, Diagnosis
+from diagnose.diagnosis import QUESTIONS, Answer, CheckResult, Diagnosis, Sample
 from diagnose.evidence import Value
 
 VERDICTS = {
@@ -111,6 +111,15 @@ def checklist(diagnosis: Diagnosis) -> str:
     """How many causes were answered how, e.g. "1 yes, 50 no, 6 not tested"."""
     counts = {c: sum(a.answer == c for a in diagnosis.checklist) for c in CERTAINTY}
     return ", ".join(f"{n} {c}" for c, n in counts.items() if n)
+
+
+def ranked(samples: list[Sample]) -> list[tuple[str, list[Sample]]]:
+    """The items of the batch in groups: the first rows, the hardest and the easiest, each with its title."""
+    titles = {"": "First rows", "hardest": "Hardest: the largest losses", "easiest": "Easiest: the smallest losses"}
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(titles.get(sample.rank.split(" ")[0], titles[""]), []).append(sample)
+    return list(groups.items())
 
 
 def _directs(c: str) -> bool:

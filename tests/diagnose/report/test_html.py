@@ -167,23 +167,6 @@ def test_long_evidence_is_thinned_and_says_so(samples):
     assert "4,800 values left out, they stand in report.json" in text
 
 
-def test_ladder_is_drawn_from_rungs_only(samples):
-    assert "The configured rate is 0.003." in html.ladder(samples.ladder_check())
-    assert html.ladder(samples.checks()[1]) is None
-    wheres = ("lr=1e-3", "lr=x", "lr=-1", "lr=nan", "lr=slice(1e-3)x", "layer")
-    only = [Evidence(name="learned", value=0.5, where=w) for w in wheres]
-    assert html.ladder(CheckResult(id="x", status="pass", summary="", seconds=0, evidence=only)) is None
-
-
-def test_ladder_of_discriminative_rates():
-    rungs = [("slice(1e-05, 1e-03)", 0.2), ("slice(1e-04, 1e-02)", 0.9), ("slice(1e-01)", -math.inf)]
-    evidence = [Evidence(name="learned", value=v, where=f"lr={r}") for r, v in rungs]
-    evidence.append(Evidence(name="configured rate", value="slice(1e-04, 1e-02)"))
-    drawn = html.ladder(CheckResult(id="x", status="pass", summary="", seconds=0, evidence=evidence))
-    assert "0.001: 0.20; 0.01: 0.90; 0.1: -inf. The configured rate is 0.01." in drawn
-    assert drawn.count("<circle") == 2
-
-
 def test_curves_of_different_length_share_both_axes(samples):
     proof = samples.by_trial()
     shorter = proof.after.model_copy(update={"loss": proof.after.loss[:20]})
