@@ -8,6 +8,7 @@ diagnose.load("unmix").plot("layers")  # of a run folder
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,8 @@ class ShownDiagnosis(Diagnosis):
             missing = "no training was recorded that shows it"
         if figure is None:
             raise DiagnoseError(f"nothing to draw for {what}: {missing}")
+        # without pyplot in the cell a notebook knows no picture of a figure
+        figure._repr_png_ = partial(figures.png, figure)
         return figure
 
     def _cause(self, id: str | None):

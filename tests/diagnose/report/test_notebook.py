@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import os
@@ -22,7 +23,7 @@ from diagnose.notebook import PLOTS, ShownDiagnosis
 SUPPORT = Path(__file__).parents[2] / "support"
 
 SHELL = """
-    import json, sys
+    import base64, json, sys
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
     from traitlets.config import Config
@@ -33,12 +34,13 @@ SHELL = """
     quiet = Config()
     quiet.HistoryManager.enabled = False
     shell = Notebook.instance(config=quiet) if sys.argv[1] == "notebook" else InteractiveShell.instance(config=quiet)
+    texts = lambda v: base64.b64encode(v).decode() if isinstance(v, bytes) else v
     cells = []
     for cell in json.loads(sys.stdin.read()):
         with shell.display_trap, capture_output() as captured:
             done = shell.run_cell(cell, store_history=True)
-        outputs = [{"data": o.data, "update": bool(o.update), "id": (o.transient or {}).get("display_id")}
-                   for o in captured.outputs]
+        outputs = [{"data": {k: texts(v) for k, v in o.data.items()}, "update": bool(o.update),
+                    "id": (o.transient or {}).get("display_id")} for o in captured.outputs]
         error = done.error_in_exec or done.error_before_exec
         cells.append({"outputs": outputs, "stdout": captured.stdout, "error": error and repr(error)})
     print(json.dumps(cells))
@@ -98,6 +100,13 @@ def test_a_notebook_shows_the_report_once_and_again_when_asked(tmp_path):
     assert examined["stdout"] == ""
     assert "initialisation" in html.unescape(again["outputs"][0]["data"]["text/html"])
     assert count["outputs"][0]["data"]["text/plain"] == "1"
+
+
+def test_a_figure_is_shown_as_a_picture(tmp_path, samples):
+    report.write(samples.failing(), tmp_path / "run")
+    (cell,) = ran("notebook", ["import diagnose\ndiagnose.load('run').plot('ladder')"], tmp_path)
+    assert cell["error"] is None
+    assert base64.b64decode(cell["outputs"][-1]["data"]["image/png"]).startswith(b"\x89PNG")
 
 
 def test_a_terminals_shell_gets_the_table_and_show_false_gets_nothing(tmp_path):
