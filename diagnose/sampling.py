@@ -7,7 +7,7 @@ samples costs microseconds a tensor, and nothing waits for the device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diagnose.stats import real
+from diagnose.stats import BINS, FIELDS, Layout, dense, real, statistics
 
 SAMPLE = 4096  # elements of a tensor: standard deviations within about 2 % in the median, see reports/gauges.md
 CHUNK = 16  # neighbours: one cache line of float32
-WIDTHS = (64, 512, SAMPLE)  # a short tensor need not fill a long row
 _SPACING = 0.961  # of the even spacing: rows of channels and chunks must not keep step with each other
 
 
@@ -38,22 +37,10 @@ def geometry(shape: tuple[int, ...], stride: tuple[int, ...], size: int = SAMPLE
     """The geometry of a strided tensor."""
     n = math.prod(shape)
     if n <= size:
-        return Geometry(0, 0, 0, _dense(shape, stride))
+        return Geometry(0, 0, 0, dense(shape, stride))
     chunks = size // CHUNK
     gap = max(int((n - CHUNK) / chunks * _SPACING), CHUNK)
-    return Geometry(chunks, gap, max(n - CHUNK - gap * (chunks - 1), 0), _dense(shape, stride))
-
-
-def _dense(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    "Whether the elements fill a stretch of memory without gap or overlap, in whatever order."
-    expected = 1
-    for step, size in sorted(zip(stride, shape)):
-        if size == 1:
-            continue
-        if step != expected:
-            return False
-        expected *= size
-    return True
+    return Geometry(chunks, gap, max(n - CHUNK - gap * (chunks - 1), 0), dense(shape, stride))
 
 
 def sample(t: Tensor, shift: int = 0, size: int = SAMPLE) -> Tensor:
@@ -67,44 +54,110 @@ def sample(t: Tensor, shift: int = 0, size: int = SAMPLE) -> Tensor:
         t = t.as_subclass(Tensor)  # fastai's typed tensors dispatch every operation in Python
     if t.layout != torch.strided or t.is_complex():
         t = real(t)
-    chunks, gap, room, dense = geometry(tuple(t.shape), t.stride(), size)
+    chunks, gap, room, whole = geometry(tuple(t.shape), t.stride(), size)
     if not chunks:
-        return t.as_strided((t.numel(),), (1,), t.storage_offset()) if dense else t.reshape(-1)
+        n = t.numel()
+        shape = (n,) if n < size else (n // CHUNK, CHUNK)  # as the samples of larger ones, which it stands beside
+        return t.as_strided(shape, (*shape[1:], 1), t.storage_offset()) if whole else t.reshape(shape)
     start = shift * 40503 % (room + 1) if shift else room // 2
-    if dense:
+    if whole:
         return t.as_strided((chunks, CHUNK), (gap, 1), t.storage_offset() + start)
     where = start + torch.arange(chunks, device=t.device)[:, None] * gap + torch.arange(CHUNK, device=t.device)
     return torch.take(t, where)
 
 
-@dataclass
-class Bucket:
-    "Rows of one width: `rows` is [steps, capacity, width], `counts` how many elements of each row are filled."
+class Window(NamedTuple):
+    """`sample` for tensors of one shape: the view of those that have this stride is known."""
 
-    width: int
-    rows: Tensor
-    counts: np.ndarray
-    used: int = 0
+    stride: tuple[int, ...] | None
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    room: int
+
+    @classmethod
+    def of(cls, t: Tensor, size: int = SAMPLE) -> Window:
+        """For tensors like this plain one."""
+        chunks, gap, room, whole = geometry(tuple(t.shape), t.stride(), size)
+        if not whole:
+            return cls(None, (), (), 0)
+        if chunks:
+            return cls(t.stride(), (chunks, CHUNK), (gap, 1), room)
+        n = t.numel()
+        shape = (n,) if n < size else (n // CHUNK, CHUNK)
+        return cls(t.stride(), shape, (*shape[1:], 1), 0)
+
+    def view(self, t: Tensor, shift: int) -> Tensor:
+        """As `sample` gives it."""
+        stride, shape, strides, room = self
+        if stride is None or t.stride() != stride:
+            return sample(t, shift)
+        return t.as_strided(shape, strides, t.storage_offset() + shift * 40503 % (room + 1))
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a tensor's samples stand: a bucket's key, and the row in it."""
+    """Where a tensor's samples stand: the key of a bank, a row in it, and how many elements the row holds."""
 
-    bucket: Hashable
+    bank: Hashable
     row: int
-    views: dict = field(default_factory=dict, compare=False, repr=False)
+    room: int
+
+
+class Places:
+    """Where the samples of named tensors stand; shared by `Samples` that are compared element by element.
+
+    Tensors of a device and precision share a bank: those that are taken whole one, those that are sampled another.
+    """
+
+    def __init__(self, size: int = SAMPLE):
+        self.size = size
+        self.names: dict[Hashable, list[Hashable]] = {}  # of the rows of every bank
+        self._widths: dict[Hashable, list[int]] = {}
+        self._layouts: dict[Hashable, Layout] = {}
+        self._slots: dict[tuple[Hashable, Hashable], Slot] = {}
+        self.rank: dict[Hashable, int] = {}  # in which order tensors first came
+
+    def slot(self, name: Hashable, like: Tensor) -> Slot:
+        """The place of the tensor of that name; another one if its kind has changed, or if it has outgrown the row."""
+        n = like.numel()
+        wide = torch.float64 if like.dtype == torch.float64 else torch.float32
+        key = (like.device, wide, n >= self.size)
+        slot = self._slots.get((name, key))
+        if slot is None or slot.room < n:
+            room = n if slot is None else min(2 ** (n - 1).bit_length(), self.size)  # it grows: leave it some room
+            widths = self._widths.setdefault(key, [])
+            slot = self._slots[name, key] = Slot(key, len(widths), room)
+            widths.append(room)
+            self.names.setdefault(key, []).append(name)
+            self.rank.setdefault(name, len(self.rank))
+        return slot
+
+    def layout(self, bank: Hashable) -> Layout:
+        """The layout of a bank as it is by now."""
+        layout, widths = self._layouts.get(bank), self._widths[bank]
+        if layout is None or len(layout) < len(widths):
+            layout = self._layouts[bank] = Layout(widths)
+        return layout
 
 
 @dataclass
-class Plan:
-    """A copy that is made again and again: where to, where from, and the views of the targets by step."""
+class Copy:
+    """A copy of one step's views into rows of one bank of one `Samples`, made again and again.
 
-    slots: list[Slot]
-    sources: list[Tensor]
-    counts: dict[Hashable, tuple[list[int], list[int]]]
-    targets: dict[int, list[Tensor]] = field(default_factory=dict)
+    Attributes:
+        rows, sizes: where to, and how many elements each.
+        complete: whether the views fill the line without a gap, in order.
+        targets: views of the memory by step.
+    """
+
+    bank: Hashable
+    rows: np.ndarray
+    sizes: np.ndarray
+    shapes: list[torch.Size]
+    complete: bool = False
+    partial: bool = False
     version: int = -1
+    targets: dict[int, list[Tensor]] = field(default_factory=dict)
 
 
 class Samples:
@@ -113,167 +166,154 @@ class Samples:
     Memory: `steps` × tensors × 4,096 × 4 bytes at most, whatever the number of steps recorded.
     """
 
-    def __init__(self, steps: int, size: int = SAMPLE):
-        self.steps, self.size = steps, size
-        self.slots: dict[Hashable, Slot] = {}
-        self._buckets: dict[Hashable, Bucket] = {}
+    def __init__(self, steps: int, places: Places | None = None):
+        self.steps, self.places = steps, places or Places()
+        self._lines: dict[Hashable, Tensor] = {}
+        self._counts: dict[Hashable, np.ndarray] = {}
         self._version = 0  # of the memory that views point to
+        self.taken = False
 
-    def slot(self, name: Hashable, like: Tensor) -> Slot:
-        """The place of the tensor of that name; another one if its kind or size class has changed."""
-        n = like.numel()
-        width = next((w for w in WIDTHS if n <= w and w <= self.size), self.size)
-        wide = torch.float64 if like.dtype == torch.float64 else torch.float32
-        key = (like.device, width, wide, n >= width)  # full rows apart: they are reduced where they stand
-        slot = self.slots.get((name, key))
-        if slot is None:
-            slot = self.slots[name, key] = Slot(key, self._row(key))
-        return slot
+    def copies(self, named: Sequence[tuple[Hashable, Tensor]]) -> list[tuple[Copy, list[int]]]:
+        """How to copy (name, view as `sample` gives it) pairs: a copy for each bank, with the indices of its views."""
+        banks: dict[Hashable, list[tuple[int, Slot]]] = {}
+        for i, (name, view) in enumerate(named):
+            slot = self.places.slot(name, view)
+            banks.setdefault(slot.bank, []).append((i, slot))
+        result = []
+        for bank, members in banks.items():
+            self._fit(bank)
+            views = [named[i][1] for i, _ in members]
+            rows, sizes = [s.row for _, s in members], [v.numel() for v in views]
+            copy = Copy(bank, np.array(rows), np.array(sizes), [v.shape for v in views])
+            copy.partial = any(s.room > v.numel() for (_, s), v in zip(members, views))
+            line = self._lines[bank]
+            same = all(v.dtype == line.dtype and v.ndim == views[0].ndim for v in views)
+            copy.complete = same and not copy.partial and rows == list(range(len(self.places.layout(bank))))
+            result.append((copy, [i for i, _ in members]))
+        return result
 
-    def _row(self, key: tuple) -> int:
-        device, width, dtype, _ = key
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            rows = torch.zeros((self.steps, 8, width), dtype=dtype, device=device)
-            bucket = self._buckets[key] = Bucket(width, rows, np.zeros((self.steps, 8), dtype=np.int64))
-        if bucket.used == bucket.rows.shape[1]:
-            bucket.rows = torch.cat([bucket.rows, torch.zeros_like(bucket.rows)], 1)
-            bucket.counts = np.concatenate([bucket.counts, np.zeros_like(bucket.counts)], 1)
-            self._forget_views()
-        bucket.used += 1
-        return bucket.used - 1
+    def take(self, step: int, copy: Copy, views: list[Tensor]) -> None:
+        """Copy the views of one step. To be called without gradients enabled."""
+        self._fit(copy.bank)
+        if copy.version != self._version:
+            copy.targets.clear()
+            copy.version = self._version
+            copy.complete = copy.complete and len(copy.rows) == len(self.places.layout(copy.bank))
+        targets = copy.targets.get(step)
+        if targets is None:
+            targets = copy.targets[step] = self._targets(step, copy)
+        if copy.complete:
+            torch.cat(views, out=targets[0])  # a third of the time that a copy for each takes
+        else:
+            torch._foreach_copy_(targets, views)
+            if copy.partial:
+                self._clear_tails(step, copy)
+        if copy.complete:
+            self._counts[copy.bank][step] = copy.sizes
+        else:
+            self._counts[copy.bank][step, copy.rows] = copy.sizes
+        self.taken = True
 
-    def copy(self, step: int, pairs: Iterable[tuple[Slot, Tensor]]) -> None:
-        """Take the samples of one step: (slot, view as `sample` gives it), all by one copy. To be called without
-        gradients enabled."""
-        targets, sources = [], []
-        for slot, view in pairs:
-            key = (step, view.shape)
-            target = slot.views.get(key)
-            if target is None:
-                target = self._buckets[slot.bucket].rows[step, slot.row, : view.numel()].view(view.shape)
-                if len(slot.views) < 4 * self.steps:  # sizes that never repeat are not worth remembering
-                    slot.views[key] = target
-            self._buckets[slot.bucket].counts[step, slot.row] = view.numel()
-            targets.append(target)
-            sources.append(view)
-        if targets:
-            torch._foreach_copy_(targets, sources)
+    def _targets(self, step: int, copy: Copy) -> list[Tensor]:
+        line, starts = self._lines[copy.bank][step], self.places.layout(copy.bank).starts
+        if copy.complete:
+            return [line if len(copy.shapes[0]) == 1 else line.view(-1, *copy.shapes[0][1:])]
+        return [line[starts[r] : starts[r] + n].view(shape) for r, n, shape in zip(copy.rows, copy.sizes, copy.shapes)]
 
-    def plan(self, pairs: list[tuple[Slot, Tensor]]) -> Plan:
-        """A copy that is made again and again from the same memory."""
-        counts: dict[Hashable, tuple[list[int], list[int]]] = {}
-        for slot, view in pairs:
-            rows, sizes = counts.setdefault(slot.bucket, ([], []))
-            rows.append(slot.row)
-            sizes.append(view.numel())
-        return Plan([s for s, _ in pairs], [v for _, v in pairs], counts)
+    def _clear_tails(self, step: int, copy: Copy) -> None:
+        line, layout = self._lines[copy.bank][step], self.places.layout(copy.bank)
+        for r, n in zip(copy.rows, copy.sizes):
+            line[layout.starts[r] + n : layout.starts[r + 1]].zero_()
 
-    def repeat(self, step: int, plan: Plan) -> None:
-        """`copy` by a plan. To be called without gradients enabled."""
-        if not plan.sources:
+    def _fit(self, bank: Hashable) -> None:
+        "Make room for all rows of a bank."
+        layout, lines = self.places.layout(bank), self._lines.get(bank)
+        width = layout.width
+        if lines is not None and lines.shape[1] == width:
             return
-        targets = plan.targets.get(step)
-        if targets is None or plan.version != self._version:
-            if plan.version != self._version:
-                plan.targets.clear()
-                plan.version = self._version
-            targets = plan.targets[step] = [
-                self._buckets[s.bucket].rows[step, s.row, : v.numel()].view(v.shape)
-                for s, v in zip(plan.slots, plan.sources)
-            ]
-        for key, (rows, sizes) in plan.counts.items():
-            self._buckets[key].counts[step, rows] = sizes
-        torch._foreach_copy_(targets, plan.sources)
+        device, dtype, _ = bank
+        grown = torch.zeros((self.steps, width), dtype=dtype, device=device)
+        counts = np.zeros((self.steps, len(layout)), dtype=np.int64)
+        if lines is not None:
+            grown[:, : lines.shape[1]] = lines
+            counts[:, : self._counts[bank].shape[1]] = self._counts[bank]
+        self._lines[bank], self._counts[bank] = grown, counts
+        self._version += 1
 
     @property
     def bytes_a_step(self) -> int:
         """Memory that one step takes."""
-        return sum(b.rows[0].numel() * b.rows.element_size() for b in self._buckets.values())
+        return sum(lines.shape[1] * lines.element_size() for lines in self._lines.values())
 
     def resize(self, steps: int) -> None:
         """Hold so many steps from now on; what was taken is forgotten."""
-        self.steps = steps
-        for bucket in self._buckets.values():
-            shape = (steps, bucket.used, bucket.width)
-            bucket.rows = torch.zeros(shape, dtype=bucket.rows.dtype, device=bucket.rows.device)
-            bucket.counts = np.zeros(shape[:2], dtype=np.int64)
-        self._forget_views()
-
-    def _forget_views(self) -> None:
+        self.steps, self.taken = steps, False
+        self._lines, self._counts = {}, {}
         self._version += 1
-        for slot in self.slots.values():
-            slot.views.clear()
 
     def clear(self) -> None:
         """Forget what was taken, keep the memory."""
-        for bucket in self._buckets.values():
-            if bucket.used < bucket.rows.shape[1]:
-                bucket.rows, bucket.counts = (
-                    bucket.rows[:, : bucket.used].clone(),
-                    bucket.counts[:, : bucket.used].copy(),
-                )
-                self._forget_views()
-            bucket.counts[:] = 0
+        self.taken = False
+        for counts in self._counts.values():
+            counts[:] = 0
 
-    def each(self) -> Iterable[tuple[Hashable, Tensor, np.ndarray]]:
-        """(key, rows [steps, R, width], counts [steps, R]) of every bucket."""
-        for key, bucket in self._buckets.items():
-            yield key, bucket.rows[:, : bucket.used], bucket.counts[:, : bucket.used]
+    def lines(self, bank: Hashable) -> tuple[Tensor, np.ndarray]:
+        """(lines [steps, width], counts [steps, rows]) of a bank, as wide as the layout is by now."""
+        self._fit(bank)
+        return self._lines[bank], self._counts[bank]
 
-    def slot_beside(self, other: Samples, name: Hashable, like: Tensor) -> Slot:
-        """The place that stands in the same row as that tensor's place in `other`, so that rows can be compared."""
-        theirs = other.slot(name, like)
-        slot = self.slots.get((name, theirs.bucket))
-        if slot is None:
-            slot = self.slots[name, theirs.bucket] = Slot(theirs.bucket, theirs.row)
-            while theirs.bucket not in self._buckets or self._buckets[theirs.bucket].used <= theirs.row:
-                self._row(theirs.bucket)
-        return slot
+    @property
+    def banks(self) -> list[Hashable]:
+        """Keys of the banks that hold anything."""
+        return [bank for bank, counts in self._counts.items() if counts.any()]
 
     def first(self) -> Samples:
-        """A copy of the first moment that holds anything, as samples of one step."""
-        result = Samples(1, self.size)
-        result.slots = {k: Slot(s.bucket, s.row) for k, s in self.slots.items()}
-        for key, rows, counts in self.each():
-            place = int(np.flatnonzero(counts.any(1))[0]) if counts.any() else 0
-            result._buckets[key] = Bucket(
-                rows.shape[2], rows[place : place + 1].clone(), counts[place : place + 1].copy(), rows.shape[1]
-            )
+        """A copy of the first moment that holds anything, as samples of one step in the same places."""
+        result = Samples(1, self.places)
+        for bank in self.banks:
+            lines, counts = self.lines(bank)
+            place = int(np.flatnonzero(counts.any(1))[0])
+            result._lines[bank] = lines[place : place + 1].clone()
+            result._counts[bank] = counts[place : place + 1].copy()
         return result
 
-    def names(self, bucket: Hashable) -> list[Hashable]:
-        """Names of the rows of a bucket."""
-        return [name for (name, key), _ in self.slots.items() if key == bucket]
+    def reduce(self, steps: int, kurtosis: bool) -> Reduced:
+        """The statistics of everything taken in the first `steps` steps. The extremes of what is but a sample of a
+        larger tensor would mean nothing: they are left out."""
+        found = Reduced()
+        places, names, packed = [], [], []
+        for bank in self.banks:
+            lines, counts = self.lines(bank)
+            counts = counts[:steps]
+            values = statistics(lines[:steps], self.places.layout(bank), counts, kurtosis, not bank[2])
+            k, r = np.nonzero(counts)
+            of_row = self.places.names[bank]
+            found.banks.append((bank, k, r))
+            places.append(k)
+            names += [of_row[i] for i in r.tolist()]
+            packed.append(values[k, r])
+        if places:
+            place, rank = np.concatenate(places), self.places.rank
+            found.order = order = np.lexsort((np.array([rank[n] for n in names]), place))
+            found.places, found.packed = place[order], np.concatenate(packed)[order]
+            found.names = [names[i] for i in order.tolist()]
+        return found
 
-    def reduce(self, function: Callable[[Tensor, Tensor | None], Tensor]) -> tuple[np.ndarray, list, np.ndarray]:
-        """Apply a function of (rows [N, width], counts [N], None for full rows) to everything taken; it gives [N, ...].
 
-        Returns:
-            The step of every row, its name, and what the function gave, all moved to the host at once for each bucket;
-            in the order of the steps, and within a step as the tensors first came.
-        """
-        steps, names, results = [], [], []
-        first = {}
-        for name, _ in self.slots:
-            first.setdefault(name, len(first))
-        for key, rows, counts in self.each():
-            of_row, full = self.names(key), counts == rows.shape[2]
-            for taken in (full, (counts > 0) & ~full):
-                k, r = np.nonzero(taken)
-                if not len(k):
-                    continue
-                if rows.is_contiguous() and taken.all():
-                    chosen = rows.view(-1, rows.shape[2])
-                else:
-                    chosen = rows[torch.from_numpy(k).to(rows.device), torch.from_numpy(r).to(rows.device)]
-                results.append(
-                    function(chosen, None if taken is full else torch.from_numpy(counts[k, r])).cpu().numpy()
-                )
-                steps.append(k)
-                names += [of_row[i] for i in r]
-        if not steps:
-            return np.zeros(0, dtype=np.int64), [], np.zeros((0,))
-        place = np.concatenate(steps)
-        order = np.lexsort((np.array([first[n] for n in names]), place))
-        return place[order], [names[i] for i in order], np.concatenate(results)[order]
+class Reduced:
+    """Statistics of samples, one row a tensor and step: by step, and within a step as the tensors first came.
+
+    Attributes:
+        places: [rows] index of the step. names: [rows]. packed: [rows, fields] as `stats.statistics` gives them.
+    """
+
+    def __init__(self):
+        self.places, self.names = np.zeros(0, dtype=np.int64), []
+        self.packed = np.zeros((0, len(FIELDS) + BINS))
+        self.banks: list[tuple[Hashable, np.ndarray, np.ndarray]] = []
+        self.order = np.zeros(0, dtype=np.int64)
+
+    def column(self, values: Mapping[Hashable, np.ndarray]) -> np.ndarray:
+        """[rows] of [steps, rows] values by bank; NaN where a bank has none."""
+        parts = [values[b][k, r] if b in values else np.full(len(k), math.nan) for b, k, r in self.banks]
+        return np.concatenate(parts)[self.order] if parts else np.zeros(0)

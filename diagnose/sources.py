@@ -6,16 +6,17 @@ copy takes samples of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
-from diagnose.sampling import SAMPLE, Plan, Samples, Slot, sample
-from diagnose.stats import LIMITS, at_limits, exact, real, summarise, tensors
+from diagnose.sampling import SAMPLE, Copy, Places, Reduced, Samples, Window, sample
+from diagnose.stats import LIMITS, Layout, Summary, at_limits, dots, exact, real, squares, tensors
 
 OVERWRITTEN_EVERY = 8  # recorded steps: an output that is overwritten in place must be copied in the middle of the pass
 _KEY = "diagnose.watch"  # among a module's forward hooks
@@ -31,15 +32,17 @@ class ActivationSource:
 
     def __init__(self, steps: int, whole: bool = False):
         self.samples, self.whole = Samples(steps), whole
-        self._packed: list[tuple[int, Call, Tensor]] = []
+        self._packed: list[tuple[list[tuple[int, Call]], np.ndarray]] = []
         self._saturated: list[tuple[int, Call, Tensor]] = []
-        self._calls: list[tuple[str, str, Any, int]] = []
+        self._keys: list[tuple[str, type[nn.Module], int]] = []  # of the outputs of a pass: name, kind and part
+        self._outputs: list[Tensor] = []
+        self._versions: list[int] = []
         self._hooks: list[tuple[nn.Module, Callable]] = []
         self._root: Callable | None = None
         self._attached, self._copy_now = False, True
         self._overwritten: set[str] = set()
-        self._names: dict[tuple[str, int, int], Call] = {}
-        self._slots: dict[Call, tuple[Any, Any, Any, Slot]] = {}
+        self._calls: dict[tuple[str, int, int], Call] = {}
+        self._sequences: dict[tuple, _Sequence] = {}
         self.sizes: dict[Call, int] = {}
         self.kinds: dict[Call, type[nn.Module]] = {}
         self.refused: dict[str, str] = {}
@@ -61,7 +64,7 @@ class ActivationSource:
 
     def attach(self) -> None:
         """Put the hooks on; `detach` must follow."""
-        self._calls.clear()
+        self._forget()
         self._copy_now = self._recorded % OVERWRITTEN_EVERY == 0
         self._recorded += 1
         for module, hook in self._hooks:
@@ -75,19 +78,33 @@ class ActivationSource:
                 module._forward_hooks.pop(_KEY, None)
             self._attached = False
 
+    def _forget(self) -> None:
+        self._keys.clear()
+        self._outputs.clear()
+        self._versions.clear()
+
     def _hook(self, name: str, kind: type[nn.Module]) -> Callable:
-        calls, overwritten = self._calls, self._overwritten
+        keys, outputs, versions, overwritten = self._keys, self._outputs, self._versions, self._overwritten
+        own = (name, kind, 0)
 
         def hook(module: nn.Module, inputs: tuple, output: Any) -> None:
             if type(output) is not Tensor:
-                if parts := tensors(output):
-                    calls.append((name, kind, parts, tuple(p._version for p in parts)))
-            elif name in overwritten:
-                if self._copy_now:
-                    copy = output.detach().clone()
-                    calls.append((name, kind, copy, copy._version))
-            elif not (calls and calls[-1][2] is output and calls[-1][3] == output._version):
-                calls.append((name, kind, output, output._version))  # a container hands on its last part's output
+                for part, t in enumerate(tensors(output)):
+                    keys.append((name, kind, part))
+                    outputs.append(t)
+                    versions.append(t._version)
+                return
+            version = output._version
+            if name in overwritten:
+                if not self._copy_now:
+                    return
+                output = output.detach().clone()
+                version = output._version
+            elif outputs and outputs[-1] is output and versions[-1] == version:
+                return  # a container hands on its last part's output
+            keys.append(own)
+            outputs.append(output)
+            versions.append(version)
 
         return hook
 
@@ -97,55 +114,85 @@ class ActivationSource:
     def take(self, place: int, step: int, samples: bool = True) -> list[tuple[Call, Tensor]]:
         """After the pass: take the samples of this step, if wanted. Returns every call with its whole output."""
         self.detach()
-        counts: dict[str, int] = {}
-        found: list[tuple[Call, Tensor]] = []
-        for name, kind, output, version in self._calls:
-            number = counts[name] = counts.get(name, -1) + 1
-            if type(output) is not list:
-                output, version = (output,), (version,)
-            for part, (t, before) in enumerate(zip(output, version)):
-                call = self._call(name, kind, number, part)
-                if t._version != before:
-                    self._overwritten.add(name)
-                elif t.is_complex():
-                    self.refused[name] = "its output is complex"
-                elif t.numel():
-                    found.append((call, t))
-        self._calls.clear()
-        if not samples:
-            return found
-        large = [(call, t) for call, t in found if self.whole and t.numel() > SAMPLE]
-        self._packed += [(place, call, exact(t, kurtosis=False)) for call, t in large]
-        self.sizes |= {call: t.numel() for call, t in large}
-        small = found if not large else [(call, t) for call, t in found if t.numel() <= SAMPLE]
-        self.samples.copy(place, [(self._slot(call, t), sample(t, step + 1)) for call, t in small])
-        for call, t in found:
-            if self.kinds[call] in LIMITS:
-                at = at_limits(self.kinds[call], sample(t, step + 1).float())
-                self._saturated.append((place, call, at.float().mean()))
+        sequence, changed = self._sequence(tuple(self._keys)), None
+        outputs = [t if type(t) is Tensor else t.as_subclass(Tensor) for t in self._outputs]
+        if [t._version for t in outputs] != self._versions:
+            changed = tuple([t._version != v for t, v in zip(outputs, self._versions)])
+            self._overwritten.update(c.layer for c, gone in zip(sequence.calls, changed) if gone)
+        self._forget()
+        about = tuple([(t.shape, t.dtype, t.device) for t in outputs]), changed
+        known = sequence.passes.get(about)
+        if known is None:
+            known = self._pass(sequence.calls, outputs, changed)
+            if known.repeats:
+                _keep(sequence.passes, about, known)
+        if known.chosen is not None:
+            outputs = [outputs[i] for i in known.chosen]
+        found = list(zip(known.calls, outputs))
+        if samples:
+            self._take_samples(place, step, known, outputs)
         return found
 
-    def _slot(self, call: Call, t: Tensor) -> Slot:
-        kept = self._slots.get(call)
-        if kept is None or kept[0] != t.shape or kept[1] != t.dtype or kept[2] != t.device:
-            kept = self._slots[call] = (t.shape, t.dtype, t.device, self.samples.slot(call, t))
-            self.sizes[call] = t.numel()
-        return kept[3]
+    def _take_samples(self, place: int, step: int, known: _Pass, outputs: list[Tensor]) -> None:
+        if known.large:
+            keys = [(place, known.calls[i]) for i in known.large]
+            self._packed.append((keys, exact([outputs[i] for i in known.large], kurtosis=False)))
+        if known.copies is None:
+            named = [(known.calls[i], sample(outputs[i], step + 1)) for i in known.small]
+            copies = [(copy, [known.small[i] for i in members]) for copy, members in self.samples.copies(named)]
+            if known.repeats:
+                known.copies = [(copy, [(i, Window.of(outputs[i])) for i in members]) for copy, members in copies]
+            view = dict(zip(known.small, (v for _, v in named)))
+            for copy, members in copies:
+                self.samples.take(place, copy, [view[i] for i in members])
+        else:
+            for copy, members in known.copies:
+                self.samples.take(place, copy, [window.view(outputs[i], step + 1) for i, window in members])
+        for i in known.limited:
+            at = at_limits(self.kinds[known.calls[i]], sample(outputs[i], step + 1).float())
+            self._saturated.append((place, known.calls[i], at.float().mean()))
+        self.sizes.update(known.sizes)
 
-    def _call(self, name: str, kind: type[nn.Module], number: int, part: int) -> Call:
-        key = (name, number, part)
-        call = self._names.get(key)
-        if call is None:
-            call = self._names[key] = Call(name, kind.__name__, number, part)
-            self.kinds[call] = kind
-        return call
+    def _sequence(self, keys: tuple) -> _Sequence:
+        "The calls of a pass: of every output which module's, which of its calls, and which part."
+        found = self._sequences.get(keys)
+        if found is None:
+            calls, counts = [], {}
+            for name, kind, part in keys:
+                number = counts[name] = counts.get(name, -1) + (part == 0)
+                call = self._calls.get((name, number, part))
+                if call is None:
+                    call = self._calls[name, number, part] = Call(name, kind.__name__, number, part)
+                    self.kinds[call] = kind
+                calls.append(call)
+            found = _Sequence(calls, {})
+            _keep(self._sequences, keys, found)
+        return found
+
+    def _pass(self, calls: list[Call], outputs: list[Tensor], changed: tuple[bool, ...] | None) -> _Pass:
+        for call, t in zip(calls, outputs):
+            if t.is_complex():
+                self.refused[call.layer] = "its output is complex"
+        chosen = [i for i, t in enumerate(outputs) if t.numel() and not t.is_complex() and not (changed and changed[i])]
+        mine, their = [outputs[i] for i in chosen], [calls[i] for i in chosen]
+        large = [i for i, t in enumerate(mine) if self.whole and t.numel() > SAMPLE]
+        small = [i for i, t in enumerate(mine) if not (self.whole and t.numel() > SAMPLE)]
+        limited = [i for i, call in enumerate(their) if self.kinds[call] in LIMITS]
+        repeats = all(t.layout == torch.strided for t in mine)
+        sizes = {call: t.numel() for call, t in zip(their, mine)}
+        return _Pass(None if len(chosen) == len(calls) else chosen, their, large, small, limited, sizes, repeats)
 
     def reduce(self, moments: list[Moment]) -> Activations:
         """The statistics of what was taken; the memory is free for the next block."""
-        rows = _rows(moments, self.samples, self._packed, False, list(self._names.values()))
-        shares = to_host([v for _, _, v in self._saturated])
-        saturated = {(k, c): float(v) for (k, c, _), v in zip(self._saturated, shares)}
-        column = np.array([saturated.get(key, np.nan) for key in zip(rows.place.tolist(), rows.names)])
+        found = self.samples.reduce(len(moments), False)
+        if self._packed:
+            found = _joined(found, self._packed, list(self._calls.values()))
+        rows = Rows(moments, found.places, found.names, found.packed)
+        column = np.full(len(rows), np.nan)
+        if self._saturated:
+            shares = to_host([v for _, _, v in self._saturated])
+            saturated = {(k, c): float(v) for (k, c, _), v in zip(self._saturated, shares)}
+            column = np.array([saturated.get(key, np.nan) for key in zip(rows.place.tolist(), rows.names)])
         self.clear()
         return Activations(rows, dict(self.sizes), column)
 
@@ -164,28 +211,52 @@ class ActivationSource:
         self._packed, self._saturated = [], []
 
 
-def _statistics(kurtosis: bool) -> Callable[[Tensor, Tensor | None], Tensor]:
-    "Of rows of samples; the extremes of what is but a sample of a larger tensor would mean nothing."
-    return lambda rows, counts: summarise(rows, counts, kurtosis, counts is not None or rows.shape[1] < SAMPLE)
+@dataclass
+class _Pass:
+    """What is done with the outputs of a forward pass, the same as long as calls, shapes and kinds are.
+
+    Attributes:
+        chosen: indices of the outputs that are recorded, None for all; the other indices count these only.
+        calls: of the recorded ones.
+        large: to be read whole. small: to be sampled, by `copies`. limited: of bounded activations.
+        sizes: elements of every call's output.
+        repeats: whether another pass that looks like this one can be done by the same copies.
+    """
+
+    chosen: list[int] | None
+    calls: list[Call]
+    large: list[int]
+    small: list[int]
+    limited: list[int]
+    sizes: dict[Call, int]
+    repeats: bool
+    copies: list[tuple[Copy, list[tuple[int, Window]]]] | None = None
 
 
-def _rows(
-    moments: list[Moment], samples: Samples, whole: list[tuple[int, Any, Tensor]], kurtosis: bool, order: list
-) -> Rows:
-    "Statistics of what was sampled; of what was read whole too, those replace the sample's. Within a step by `order`."
-    places, names, packed = samples.reduce(_statistics(kurtosis))
-    if not len(packed):
-        packed = summarise(torch.zeros(0, 1)).numpy()
-    if whole:
-        read = {(k, n) for k, n, _ in whole}
-        kept = [i for i, key in enumerate(zip(places.tolist(), names)) if key not in read]
-        places = np.concatenate([places[kept], [k for k, _, _ in whole]]).astype(np.int64)
-        names = [names[i] for i in kept] + [n for _, n, _ in whole]
-        packed = np.concatenate([packed[kept], torch.stack([p.cpu() for _, _, p in whole]).numpy()])
-        rank = {name: i for i, name in enumerate(order)}
-        by_order = np.lexsort((np.array([rank[n] for n in names]), places))
-        places, names, packed = places[by_order], [names[i] for i in by_order], packed[by_order]
-    return Rows(moments, places, names, packed)
+class _Sequence(NamedTuple):
+    "Calls in the order of a forward pass, and the kinds of passes that had these calls."
+
+    calls: list[Call]
+    passes: dict[tuple, _Pass]
+
+
+def _keep(known: dict, key: Any, value: Any) -> None:
+    "Remember a few: sizes that never repeat are not worth it."
+    if len(known) >= 16:
+        known.clear()
+    known[key] = value
+
+
+def _joined(found: Reduced, packed: list[tuple[list[tuple[int, Any]], np.ndarray]], order: list) -> Reduced:
+    "Samples, and what was read whole, by step; within a step by `order`."
+    keys = [*zip(found.places.tolist(), found.names), *(k for of_step, _ in packed for k in of_step)]
+    values = np.concatenate([found.packed, *(p for _, p in packed)])
+    rank = {name: i for i, name in enumerate(order)}
+    by_order = sorted(range(len(keys)), key=lambda i: (keys[i][0], rank[keys[i][1]]))
+    result = Reduced()
+    result.places = np.array([keys[i][0] for i in by_order], dtype=np.int64)
+    result.names, result.packed = [keys[i][1] for i in by_order], values[by_order]
+    return result
 
 
 def modules(model: nn.Module, refused: dict[str, str]) -> list[tuple[str, nn.Module]]:
@@ -220,11 +291,12 @@ class ParameterSource:
 
     def __init__(self, steps: int, whole: bool = False, exact_every: int = 20):
         self.steps, self.whole, self.exact_every = steps, whole, exact_every
-        self.before, self.after = Samples(steps), Samples(steps)
-        self.gradients, self.applied, self.previous = Samples(steps), Samples(steps), Samples(steps)
-        self._packed: dict[str, list] = {"weights": [], "gradients": []}
+        weights, gradients = Places(), Places()
+        self.before, self.after = Samples(steps, weights), Samples(steps, weights)
+        self.gradients, self.applied, self.previous = (Samples(steps, gradients) for _ in range(3))
+        self._packed: dict[str, list[tuple[list[tuple[int, str]], np.ndarray]]] = {"weights": [], "gradients": []}
         self._start: Samples | None = None
-        self._plans: dict[str, tuple[list[int], list[str], Plan]] = {}
+        self._plans: dict[str, _Plan] = {}
         self._missing: list[tuple[int, str]] = []
         self._sparse: dict[tuple[int, str], int] = {}
         self._exact: list[tuple[int, list[str], list[Tensor], list[str], list[Tensor]]] = []
@@ -232,6 +304,7 @@ class ParameterSource:
         self._carry_step: int | None = None
         self._recorded = 0
         self.named: dict[str, nn.Parameter] = {}
+        self._values: list[nn.Parameter] = []
         self.refused: dict[str, str] = {}
 
     def start(self, model: nn.Module) -> None:
@@ -249,25 +322,23 @@ class ParameterSource:
                 named[name] = p
         if {n: id(p) for n, p in named.items()} != {n: id(p) for n, p in self.named.items()}:
             self.__init__(self.steps, self.whole, self.exact_every)
-        self.named, self.refused = named, refused
+        self.named, self.refused, self._values = named, refused, list(named.values())
 
-    def _copy(self, into: Samples, place: int, which: str, of: dict[str, Tensor]) -> None:
+    def _copy(self, into: Samples, place: int, which: str, values: list[Tensor | None]) -> None:
         "Copy samples; by a plan as long as the tensors stay where they are."
-        where = [t.data_ptr() if t.layout == torch.strided else -1 for t in of.values()]
-        kept = self._plans.get(which)
-        if kept is None or kept[0] != where or kept[1] != list(of) or -1 in where:
-            beside = self.gradients if into is self.previous else None
-            views = [sample(t) for t in of.values()]
-            slots = [into.slot_beside(beside, n, v) if beside else into.slot(n, v) for n, v in zip(of, views)]
-            kept = self._plans[which] = (where, list(of), into.plan(list(zip(slots, views))))
-        into.repeat(place, kept[2])
+        plan = self._plans.get(which)
+        if plan is None or not plan.holds(values):
+            named = [(n, sample(t)) for n, t in zip(self.named, values) if t is not None]
+            about = [None if t is None else (t.shape, t.dtype, t.device, t.layout) for t in values]
+            if plan is None or plan.about != about or not plan.plain:
+                plan = self._plans[which] = _Plan(about, into.copies(named))
+            plan.look(values, [v for _, v in named])
+        for copy, views in plan.views:
+            into.take(place, copy, views)
+        plan.let_go()
 
-    def _large(self, tensors: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
-        "What must be read whole beside its sample: a small tensor's sample is the whole."
-        return [(n, t) for n, t in tensors.items() if t.numel() > SAMPLE] if self.whole else []
-
-    def _grads(self) -> dict[str, Tensor]:
-        return {n: g for n, p in self.named.items() if (g := p.grad) is not None}
+    def _grads(self) -> list[Tensor | None]:
+        return [p.grad for p in self._values]
 
     @torch.no_grad()
     def take_previous(self, place: int) -> None:
@@ -278,27 +349,37 @@ class ParameterSource:
     def take_before(self, place: int, weights: bool, gradients: bool) -> None:
         """What stands before the step: weights, and gradients unscaled and not yet clipped."""
         if weights:
-            self._copy(self.before, place, "before", self.named)
-            self._packed["weights"] += [(place, n, exact(t)) for n, t in self._large(self.named)]
-        found = self._grads() if gradients else {}
+            self._copy(self.before, place, "before", self._values)
+            if self.whole:
+                self._take_whole("weights", place, self._values)
+        found = self._grads() if gradients else []
         if gradients:
             self._copy(self.gradients, place, "gradients", found)
-            self._sparse |= {
-                (place, n): g.coalesce().values().numel() for n, g in found.items() if g.layout == torch.sparse_coo
-            }
-            if len(found) < len(self.named):
-                self._missing += [(place, n) for n, p in self.named.items() if p.requires_grad and n not in found]
-            self._packed["gradients"] += [(place, n, exact(t, kurtosis=False)) for n, t in self._large(found)]
+            for name, p, g in zip(self.named, self._values, found):
+                if g is None:
+                    if p.requires_grad:
+                        self._missing.append((place, name))
+                elif g.layout is not torch.strided and g.layout == torch.sparse_coo:
+                    self._sparse[place, name] = g.coalesce().values().numel()
+            if self.whole:
+                self._take_whole("gradients", place, found)
         if self._recorded % self.exact_every == 0:
-            self._take_exact(place, self.named if weights else {}, found)
+            self._take_exact(place, self._values if weights else [], found)
         self._recorded += 1
 
-    def _take_exact(self, place: int, weights: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
-        weights = {n: t for n, t in weights.items() if t.is_floating_point()}
-        values = [real(g) for g in gradients.values()]
-        norms = list(torch._foreach_norm(values)) if values else []
-        peaks = list(torch._foreach_norm(list(weights.values()), float("inf"))) if weights else []
-        self._exact.append((place, list(gradients), norms, list(weights), peaks))
+    def _take_whole(self, which: str, place: int, values: list[Tensor | None]) -> None:
+        "What must be read whole beside its sample: a small tensor's sample is the whole."
+        large = [(n, t) for n, t in zip(self.named, values) if t is not None and t.numel() > SAMPLE]
+        if large:
+            packed = exact([t for _, t in large], kurtosis=which == "weights")
+            self._packed[which].append(([(place, n) for n, _ in large], packed))
+
+    def _take_exact(self, place: int, weights: list[Tensor], gradients: list[Tensor | None]) -> None:
+        large = {n: t for n, t in zip(self.named, weights) if t.is_floating_point()}
+        values = {n: real(g) for n, g in zip(self.named, gradients) if g is not None}
+        norms = list(torch._foreach_norm(list(values.values()))) if values else []
+        peaks = list(torch._foreach_norm(list(large.values()), float("inf"))) if large else []
+        self._exact.append((place, list(values), norms, list(large), peaks))
 
     @torch.no_grad()
     def take_after(self, place: int, applied: bool, updates: bool) -> None:
@@ -306,24 +387,30 @@ class ParameterSource:
         if applied:
             self._copy(self.applied, place, "applied", self._grads())
         if updates:
-            self._copy(self.after, place, "after", self.named)
+            self._copy(self.after, place, "after", self._values)
 
     def reduce(self, moments: list[Moment], weights: bool, gradients: bool) -> Parameters:
         """The statistics of what was taken; the memory is free for the next block."""
-        found = Parameters({n: p.numel() for n, p in self.named.items()}, {})
+        found, steps = Parameters({n: p.numel() for n, p in self.named.items()}, {}), len(moments)
         found.trainable = {n: p.requires_grad for n, p in self.named.items()}
-        found.change = _paired(self.before, self.after, _relative_change)
-        if self._start is None and any(counts.any() for _, _, counts in self.before.each()):
-            self._start = self.before.first()
-        if self._start is not None:
-            found.distance = _paired(self.before, self._start, lambda now, start: _relative_change(start, now), at=0)
         if weights:
-            found.weights = _rows(moments, self.before, self._packed["weights"], True, list(self.named))
+            read = self.before.reduce(steps, True)
+            norms = _norms(read)
+            if self._start is None and self.before.taken:
+                self._start = self.before.first()
+            found.change, found.made = self._apart(read, self.after, steps, norms)
+            if self._start is not None:
+                found.distance = self._distance(read, steps)
+            _replace(read, self._packed["weights"])
+            found.weights = Rows(moments, read.places, read.names, read.packed)
         if gradients:
-            found.gradients = _rows(moments, self.gradients, self._packed["gradients"], False, list(self.named))
-            if any(counts.any() for _, _, counts in self.applied.each()):
-                found.applied = _rows(moments, self.applied, [], False, list(self.named))
-            found.cosine = self._cosines(moments)
+            read = self.gradients.reduce(steps, False)
+            found.cosine = self._cosines(read, moments)
+            _replace(read, self._packed["gradients"])
+            found.gradients = Rows(moments, read.places, read.names, read.packed)
+            if self.applied.taken:
+                after = self.applied.reduce(steps, False)
+                found.applied = Rows(moments, after.places, after.names, after.packed)
             self._remember(moments)
         found.missing, found.sparse = self._missing, self._sparse
         for place, names, norms, of_weights, peaks in self._exact:
@@ -333,32 +420,67 @@ class ParameterSource:
         self.clear()
         return found
 
-    def _cosines(self, moments: list[Moment]) -> dict[tuple[int, str], float]:
+    def _apart(self, read: Reduced, after: Samples, steps: int, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        "‖after − before‖ / ‖before‖ of every row that was read, and whether there is an after."
+        change, both = {}, {}
+        for bank in set(self.before.banks) & set(after.banks):
+            (a, counts), (b, others) = self.before.lines(bank), after.lines(bank)
+            layout = self.before.places.layout(bank)
+            change[bank] = np.sqrt(squares(a[:steps], b[:steps], layout))
+            both[bank] = np.where(others[:steps] == counts[:steps], 1.0, 0.0)
+        return _ratio(read.column(change), norms), read.column(both) == 1
+
+    def _distance(self, read: Reduced, steps: int) -> np.ndarray:
+        "‖w − w₀‖ / ‖w₀‖ of every row that was read, w₀ of the first recorded step."
+        moved, sizes = {}, {}
+        for bank in set(self.before.banks) & set(self._start.banks):
+            (now, counts), (start, first) = self.before.lines(bank), self._start.lines(bank)
+            layout = self.before.places.layout(bank)
+            same = counts[:steps] == first
+            moved[bank] = np.where(same, np.sqrt(squares(now[:steps], start, layout)), np.nan)
+            sizes[bank] = np.broadcast_to(np.sqrt(squares(start, None, layout)), same.shape)
+        return _ratio(read.column(moved), read.column(sizes))
+
+    def _cosines(self, read: Reduced, moments: list[Moment]) -> np.ndarray:
         "Of every gradient with that of the step before: the neighbour, where that was recorded too."
-        found = _paired(self.gradients, self.previous, _cosine)
-        steps = [m.step for m in moments]
-        for key, rows, counts in self.gradients.each():
-            names, k = self.gradients.names(key), len(moments)
-            pairs = []  # (places, rows there, rows of the step before, counts of both)
-            if k > 1:
-                pairs.append((range(1, k), rows[1:k], rows[: k - 1], counts[1:k], counts[: k - 1]))
-            if key in self._carry and self._carry_step == steps[0] - 1:
-                last, its_counts = self._carry[key]
-                used = len(its_counts)
-                pairs.append((range(1), rows[:1, :used], last[None], counts[:1, :used], its_counts[None]))
-            for places, mine, theirs, counts_a, counts_b in pairs:
-                values = _cosine(mine, theirs).double().cpu().numpy()
-                both = (counts_a > 0) & (counts_a == counts_b)
-                for i, r in zip(*np.nonzero(both)):
-                    place = places[i]
-                    if not place or steps[place - 1] == steps[place] - 1:
-                        found[place, names[r]] = float(values[i, r])
-        return found
+        found: dict[Any, np.ndarray] = {}
+        number = np.array([m.step for m in moments])
+        follows = np.diff(number, prepend=number[0] - 1 if self._carry_step == number[0] - 1 else -2) == 1
+        for bank in self.gradients.banks:
+            (lines, counts), layout = self.gradients.lines(bank), self.gradients.places.layout(bank)
+            lines, counts = lines[: len(moments)], counts[: len(moments)]
+            values = found[bank] = np.full(counts.shape, np.nan)
+            pairs = []  # (places, lines of the step before, their counts)
+            if len(moments) > 1:
+                pairs.append((np.flatnonzero(follows[1:]) + 1, lines[:-1], counts[:-1], 1))
+            if bank in self._carry and follows[0]:
+                last, its_counts = self._carry[bank]
+                if last.shape[1] == layout.width:
+                    pairs.append((np.array([0]), last, its_counts, 0))
+            if self.previous.taken and bank in self.previous.banks:
+                before, its_counts = self.previous.lines(bank)
+                pairs.append((np.flatnonzero(its_counts[: len(moments)].any(1) & ~follows), before, its_counts, None))
+            for places, before, its_counts, at in pairs:
+                if not len(places):
+                    continue
+                if at is None:
+                    mine, theirs = lines, before[: len(moments)]
+                    theirs_counts = its_counts[: len(moments)]
+                    inside = places
+                else:
+                    mine, theirs, theirs_counts = lines[at : at + len(before)], before, its_counts
+                    inside = places - at
+                cosine = _cosine(mine, theirs, layout)[inside]
+                same = (counts[places] > 0) & (counts[places] == theirs_counts[inside])
+                values[places] = np.where(same, cosine, np.nan)
+        return read.column(found)
 
     def _remember(self, moments: list[Moment]) -> None:
         k = len(moments) - 1
-        self._carry_step = moments[k].step
-        self._carry = {key: (rows[k].clone(), counts[k].copy()) for key, rows, counts in self.gradients.each()}
+        self._carry_step, self._carry = moments[k].step, {}
+        for bank in self.gradients.banks:
+            lines, counts = self.gradients.lines(bank)
+            self._carry[bank] = lines[k : k + 1].clone(), counts[k : k + 1].copy()
 
     @property
     def _all(self) -> tuple[Samples, ...]:
@@ -383,29 +505,56 @@ class ParameterSource:
         self._missing, self._sparse, self._exact = [], {}, []
 
 
-def _paired(a: Samples, b: Samples, function: Callable, at: int | None = None) -> dict[tuple[int, str], float]:
-    "A function of the rows that both have, of the same moment, or of moment `at` of b; by (place, name)."
-    found: dict[tuple[int, str], float] = {}
-    others = {key: (rows, counts) for key, rows, counts in b.each()}
-    for key, rows, counts in a.each():
-        if key not in others:
-            continue
-        theirs, their_counts = others[key]
-        used = min(rows.shape[1], theirs.shape[1])
-        if at is not None:
-            theirs, their_counts = theirs[at : at + 1], their_counts[at : at + 1]
-        values = function(rows[:, :used], theirs[:, :used]).double().cpu().numpy()
-        both = (counts[:, :used] > 0) & (counts[:, :used] == their_counts[:, :used])
-        names = a.names(key)
-        found |= {(int(k), names[r]): float(values[k, r]) for k, r in zip(*np.nonzero(both))}
-    return found
+class _Plan:
+    "How to copy samples of tensors of these shapes and kinds: by the same views as long as they stay where they are."
+
+    def __init__(self, about: list[tuple | None], copies: list[tuple[Copy, list[int]]]):
+        self.about, self.views = about, []
+        self.plain = all(a is None or a[3] == torch.strided for a in about)
+        self._copies, self._values, self._where, self._looks = copies, [], [], 0
+
+    def look(self, values: list[Tensor | None], views: list[Tensor]) -> None:
+        """Take these tensors from now on."""
+        self._values = list(values)
+        self._where = [0 if t is None or not self.plain else t.data_ptr() for t in values]
+        self.views = [(copy, [views[i] for i in members]) for copy, members in self._copies]
+        self._looks += 1
+
+    def holds(self, values: list[Tensor | None]) -> bool:
+        """Whether the views still show what these tensors hold."""
+        if not self.plain or len(values) != len(self._values):
+            return False
+        for a, b, at in zip(values, self._values, self._where):
+            if a is not b or (a is not None and a.data_ptr() != at):
+                return False
+        return True
+
+    def let_go(self) -> None:
+        """Where every step brings new gradients, the old ones must not be kept alive."""
+        if self._looks > 2 or not self.plain:
+            self._values, self.views = [], []
 
 
-def _relative_change(before: Tensor, after: Tensor) -> Tensor:
-    change = torch.linalg.vector_norm(after - before, dim=2)
-    return torch.where(change == 0, change, change / torch.linalg.vector_norm(before, dim=2))
+def _replace(read: Reduced, whole: Iterable[tuple[list[tuple[int, str]], np.ndarray]]) -> None:
+    "Put the statistics of all elements in the place of the samples'."
+    keys = None
+    for of_step, packed in whole:
+        keys = keys or {key: i for i, key in enumerate(zip(read.places.tolist(), read.names))}
+        read.packed[[keys[k] for k in of_step]] = packed
 
 
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    sizes = torch.linalg.vector_norm(a, dim=2) * torch.linalg.vector_norm(b, dim=2)
-    return (a * b).sum(2) / sizes
+def _norms(read: Reduced) -> np.ndarray:
+    "[rows] L2 norm of the elements that were read."
+    found = Summary(read.packed)
+    return found.l2(found.count)
+
+
+def _ratio(moved: np.ndarray, size: np.ndarray) -> np.ndarray:
+    "How far over how large; zero if nothing moved, infinite if what was zero did."
+    with np.errstate(all="ignore"):
+        return np.where(moved == 0, 0.0, moved / size)
+
+
+def _cosine(a: Tensor, b: Tensor, layout: Layout) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return dots(a, b, layout) / np.sqrt(squares(a, None, layout) * squares(b, None, layout))

@@ -81,6 +81,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.names)
 
+    def column(self, values: Mapping[tuple[int, Any], float]) -> np.ndarray:
+        """[rows] values by (place, name); NaN where there is none."""
+        if not values:
+            return np.full(len(self), np.nan)
+        return np.array([values.get(key, np.nan) for key in zip(self.place.tolist(), self.names)], dtype=float)
+
 
 @dataclass
 class Activations:
@@ -104,9 +110,9 @@ class Parameters:
         sizes: elements of every parameter. trainable: whether it requires a gradient.
         weights: before the step. gradients: unscaled, before clipping. applied: as the optimizer used them, if a
             callback stands between; else None.
-        change: {(place, name): ‖Δw‖/‖w‖} of steps that were made; infinite if a zero weight moved.
-        distance: {(place, name): ‖w − w₀‖/‖w₀‖} from the first recorded step.
-        cosine: {(place, name): cosine of the gradient with that of the step before}.
+        change: ‖Δw‖/‖w‖ for each row of `weights`, infinite if a zero weight moved. made: whether a step was made.
+        distance: ‖w − w₀‖/‖w₀‖ from the first recorded step, for each row of `weights`.
+        cosine: of the gradient with that of the step before, for each row of `gradients`; NaN where there is none.
         missing: (place, name) of trainable parameters without a gradient.
         sparse: {(place, name): elements that a sparse gradient holds}; all others are zero.
         norms, peaks: {(place, name): exact L2 of the gradient, exact largest magnitude of the weight} where taken.
@@ -117,13 +123,22 @@ class Parameters:
     weights: Rows | None = None
     gradients: Rows | None = None
     applied: Rows | None = None
-    change: dict[tuple[int, str], float] = field(default_factory=dict)
-    distance: dict[tuple[int, str], float] = field(default_factory=dict)
-    cosine: dict[tuple[int, str], float] = field(default_factory=dict)
+    change: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    made: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    distance: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    cosine: np.ndarray = field(default_factory=lambda: np.zeros(0))
     missing: list[tuple[int, str]] = field(default_factory=list)
     sparse: dict[tuple[int, str], int] = field(default_factory=dict)
     norms: dict[tuple[int, str], float] = field(default_factory=dict)
     peaks: dict[tuple[int, str], float] = field(default_factory=dict)
+
+    def held(self, rows: Rows) -> np.ndarray:
+        """[rows] elements that a gradient holds: all of its parameter's, or those that a sparse one does."""
+        sizes = self.sizes
+        if not self.sparse:
+            return np.array([sizes[n] for n in rows.names], dtype=np.int64)
+        keys = zip(rows.place.tolist(), rows.names)
+        return np.array([self.sparse.get(k, sizes[k[1]]) for k in keys], dtype=np.int64)
 
 
 @dataclass

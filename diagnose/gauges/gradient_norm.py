@@ -18,7 +18,7 @@ Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural 
 
 import numpy as np
 
-from diagnose.gauges import Block, Columns, Gauge
+from diagnose.gauges import Block, Columns, Gauge, Parameters, Rows
 
 
 class GradientNorm(Gauge):
@@ -30,10 +30,10 @@ class GradientNorm(Gauge):
         found = block.parameters
         if found is None or found.gradients is None:
             return None
-        columns = _norms(block, found.gradients, found.sizes, found.sparse)
+        columns = _norms(block, found.gradients, found)
         applied = columns["gradient_norm"]
         if found.applied is not None:
-            applied = _norms(block, found.applied, found.sizes, found.sparse)["gradient_norm"]
+            applied = _norms(block, found.applied, found)["gradient_norm"]
         columns["gradient_norm_applied"] = applied
         exact: dict[int, float] = {}
         for (place, _), norm in found.norms.items():
@@ -44,19 +44,19 @@ class GradientNorm(Gauge):
         return columns
 
 
-def _norms(block: Block, rows, sizes: dict[str, int], sparse: dict) -> dict[str, np.ndarray]:
-    size = np.array([sparse.get(k, sizes[k[1]]) for k in zip(rows.place.tolist(), rows.names)], dtype=float)
+def _norms(block: Block, rows: Rows, found: Parameters) -> dict[str, np.ndarray]:
+    size = found.held(rows).astype(float)
     l2, count = rows.summary.l2(size), len(block.moments)
     squares = np.bincount(rows.place, np.nan_to_num(l2) ** 2, count)
     bad = np.bincount(rows.place, rows.summary.nonfinite > 0, count)
     have = np.bincount(rows.place, minlength=count) > 0
     ratio = np.full(count, np.nan)
-    weights = np.array([sizes[n] > 1 and not n.endswith("bias") for n in rows.names], dtype=bool)
-    for place in np.unique(rows.place):
-        mine = np.flatnonzero((rows.place == place) & weights)
-        if len(mine) > 1:
-            first, last = (l2[i] / np.sqrt(size[i]) for i in (mine[0], mine[-1]))
-            ratio[place] = first / last if last > 0 else np.inf if first > 0 else np.nan
+    is_weight = {n: size > 1 and not n.endswith("bias") for n, size in found.sizes.items()}
+    mine = np.flatnonzero([is_weight[n] for n in rows.names])
+    places, first, many = np.unique(rows.place[mine], return_index=True, return_counts=True)
+    rms = l2[mine] / np.sqrt(size[mine])
+    with np.errstate(all="ignore"):
+        ratio[places] = np.where(many > 1, rms[first] / rms[first + many - 1], np.nan)
     norm = np.where(bad > 0, np.nan, np.sqrt(squares))
     return {
         "gradient_norm": np.where(have, norm, np.nan),

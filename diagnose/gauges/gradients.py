@@ -37,17 +37,14 @@ class GradientStatistics(Gauge):
         if found is None or found.gradients is None or not (len(found.gradients) or found.missing):
             return None
         rows, s = found.gradients, found.gradients.summary
-        keys = list(zip(rows.place.tolist(), rows.names))
         size = np.array([found.sizes[n] for n in rows.names], dtype=np.int64)
-        held = np.array([found.sparse.get(k, n) for k, n in zip(keys, size)], dtype=np.int64)
+        held = found.held(rows)
         l2 = s.l2(held)
         applied = l2
         if found.applied is not None:
             after = found.applied
-            places = zip(after.place.tolist(), after.names)
-            norms = after.summary.l2(np.array([found.sparse.get(k, found.sizes[k[1]]) for k in places], dtype=np.int64))
-            by_key = dict(zip(zip(after.place.tolist(), after.names), norms))
-            applied = np.array([by_key.get(k, np.nan) for k in keys])
+            norms = after.summary.l2(found.held(after))
+            applied = rows.column(dict(zip(zip(after.place.tolist(), after.names), norms.tolist())))
         columns = {
             "step": rows.step,
             "parameter": rows.names,
@@ -57,11 +54,11 @@ class GradientStatistics(Gauge):
             "std": s.std.astype(np.float32),
             "l2": l2.astype(np.float32),
             "l2_applied": applied.astype(np.float32),
-            "l2_exact": np.array([found.norms.get(k, np.nan) for k in keys], dtype=np.float32),
+            "l2_exact": rows.column(found.norms).astype(np.float32),
             "zeros": (1 - (1 - s.zeros) * held / np.maximum(size, 1)).astype(np.float32),
             "nonfinite": s.nonfinite.astype(np.float32),
             "missing": np.zeros(len(rows), dtype=bool),
-            "cosine": np.array([found.cosine.get(k, np.nan) for k in keys], dtype=np.float32),
+            "cosine": found.cosine.astype(np.float32),
             **histogram_columns(s),
         }
         return _with_missing(columns, block) if found.missing else columns

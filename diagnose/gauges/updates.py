@@ -29,13 +29,13 @@ class UpdateRatios(Gauge):
 
     def rows(self, block: Block) -> Columns | None:
         found = block.parameters
-        if found is None or not found.change:
+        if found is None or found.weights is None or not found.made.any():
             return None
-        keys = sorted(found.change, key=lambda k: k[0])
-        ratio = np.array([found.change[k] for k in keys])
+        rows, made = found.weights, found.made
+        ratio = found.change[made]
         return {
-            "step": block.steps()[[k for k, _ in keys]],
-            "parameter": [n for _, n in keys],
+            "step": rows.step[made],
+            "parameter": [n for n, yes in zip(rows.names, made.tolist()) if yes],
             "ratio": ratio.astype(np.float32),
             "unchanged": ratio == 0,
         }

@@ -31,11 +31,10 @@ class WeightStatistics(Gauge):
         if found is None or found.weights is None or not len(found.weights):
             return None
         rows, s = found.weights, found.weights.summary
-        keys = list(zip(rows.place.tolist(), rows.names))
         size = np.array([found.sizes[n] for n in rows.names])
         whole = s.count == size
         largest = np.maximum(np.abs(s.min), np.abs(s.max))
-        peak = np.array([found.peaks.get(k, np.nan) for k in keys])
+        peak = rows.column(found.peaks)
         return {
             "step": rows.step,
             "parameter": rows.names,
@@ -48,7 +47,7 @@ class WeightStatistics(Gauge):
             "l2": s.l2(size).astype(np.float32),
             "kurtosis": s.kurtosis.astype(np.float32),
             "abs_max": np.where(whole & ~np.isnan(largest), largest, peak).astype(np.float32),
-            "distance": np.array([found.distance.get(k, np.nan) for k in keys], dtype=np.float32),
+            "distance": found.distance.astype(np.float32),
             "nonfinite": s.nonfinite.astype(np.float32),
             **histogram_columns(s),
         }

@@ -342,7 +342,7 @@ def test_memory_does_not_grow_with_steps():
     several_fits(learn, [watch])
     assert [s.bytes_a_step for s in sources] == held
     assert not watch.recording.moments
-    assert not watch.recording.activations._calls
+    assert not watch.recording.activations._outputs
 
 
 def test_large_models_get_small_blocks():
