@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,7 +57,15 @@ class Run:
 
 def past(out: Path) -> list[Run]:
     """Every run folder in `out`, the newest first; none if there is no such folder."""
-    found = [_read(folder) for subject in _folders(out) for folder in _folders(subject) if _is_run(folder)]
+    return _sorted(run for subject in _folders(out) for run in _within(subject))
+
+
+def _within(subject: Path) -> list[Run]:
+    """The run folders of one subject, the newest first."""
+    return _sorted(_read(folder) for folder in _folders(subject) if _is_run(folder))
+
+
+def _sorted(found: Iterable[Run]) -> list[Run]:
     return sorted(found, key=lambda r: (r.when, _count(r.path), r.name), reverse=True)
 
 
@@ -64,14 +73,16 @@ def find(out: Path, name: str | None = None) -> Run:
     """The run that a name means: the newest that can be read.
 
     Args:
-        name: None for any; a path of a run folder or of a file in it; else subject/time, the time or the subject, or
-            the beginning of one of these.
+        name: None for any; a path of a run folder, of a file in it or of a folder of runs; else subject/time, the time
+            or the subject, or the beginning of one of these.
 
     Raises:
         DiagnoseError: there is none, or none of them has a report that can be read.
     """
     if name and (folder := _folder(Path(name))):
         runs = [_read(folder)]
+    elif name and (within := _within(Path(name)) or past(Path(name))):
+        runs = within
     else:
         runs = past(out)
         if name:
@@ -116,7 +127,7 @@ def _folders(parent: Path) -> list[Path]:
     try:
         with os.scandir(parent) as entries:
             return [Path(entry.path) for entry in entries if entry.is_dir()]
-    except OSError:
+    except (OSError, ValueError):  # e.g. with a NUL
         return []
 
 

@@ -129,10 +129,18 @@ def test_a_report_that_is_a_folder_or_a_dangling_link_is_broken(out):
         (f"./reports/unmix/{OLD}/", f"unmix/{OLD}"),
         (f"reports/unmix/{OLD}/report.html", f"unmix/{OLD}"),
         (f"reports/unmix/{OLD}/report.json", f"unmix/{OLD}"),
+        ("reports/unmix", f"unmix/{NEW}"),
+        ("reports/rotate/", f"rotate/{MIDDLE}"),
+        ("./reports", f"unmix/{NEW}"),
     ],
 )
 def test_the_run_that_a_name_means(out, name, meant):
     assert runs.find(out, name).name == meant
+
+
+def test_a_folder_without_runs_is_no_hindrance(out):
+    (Path("unmix") / "src").mkdir(parents=True)
+    assert runs.find(out, "unmix").name == f"unmix/{NEW}"
 
 
 def test_a_subject_whose_name_begins_anothers_is_itself(out, samples):
