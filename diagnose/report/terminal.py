@@ -209,7 +209,8 @@ class _Terminal:
             self.show(table)
 
     def brief(self, d: Diagnosis) -> list[str]:
-        """Ids of passing checks that are named in one row; those that took the longest have rows of their own.
+        """Ids of passing checks that are named in one row; those that took the longest have rows of their own, and
+        those that say why what looks ill is not.
 
         Forty sentences that all is well hide the one that matters.
         """
@@ -217,7 +218,7 @@ class _Terminal:
         if len(passed) <= MOST_PASSED:
             return []
         shown = {c.id for c in sorted(passed, key=lambda c: -c.seconds)[: MOST_PASSED // 2]}
-        return [c.id for c in passed if c.id not in shown]
+        return [c.id for c in passed if c.id not in shown and not c.summary.startswith("looks like ")]
 
     def table(self, *widest: int | None) -> Table:
         """A borderless table; each column may be as wide as given, or take what is left."""

@@ -9,6 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from diagnose.diagnosis import CheckResult
 from diagnose.report import terminal, words
 from diagnose.report.curves import Curve
 
@@ -59,6 +60,16 @@ def test_failing_says_what_where_proof_fix_and_where_the_report_lies(samples):
     ):
         assert said in text, said
     assert text.index("✗ fail") < text.index("! warn") < text.index("– skip") < text.index("✓ pass")
+
+
+def test_what_looks_ill_and_is_not_has_a_row_of_its_own_among_many_that_pass(samples):
+    plain = [CheckResult(id=f"check-{i}", status="pass", summary=f"all is well {i}.", seconds=9 - i) for i in range(20)]
+    odd = CheckResult(id="odd", status="pass", summary="looks like a cut; is fine because 96% is learned", seconds=0)
+    text = printed(samples.diagnosis(checks=[*plain, odd]), width=160)
+    assert "odd" in text
+    assert odd.summary in text
+    assert plain[0].summary in text  # it took the longest
+    assert plain[-1].summary not in text
 
 
 def test_markup_and_control_characters_are_printed_not_obeyed(samples):
