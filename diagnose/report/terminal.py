@@ -44,7 +44,7 @@ def line(check: CheckResult, console: Console) -> Text:
     writer = _Terminal(console)
     head = writer.text(f"{writer.signs[check.status]} {check.id}", COLOURS[check.status])
     told = writer.join(head, writer.text(" ".join(check.summary.split())))
-    told.overflow, told.no_wrap = "ellipsis" if not writer.ascii else "crop", True
+    told.truncate(console.width, overflow="crop" if writer.ascii else "ellipsis")
     return told
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +19,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from diagnose.diagnosis import CheckResult
+from diagnose.evidence import Evidence
 from diagnose.report import terminal, words
+from diagnose.report.compare import compare
 from diagnose.report.curves import Curve
+from diagnose.report.runs import Run
 
 
 def printed(made, width=80, encoding="utf-8", run_dir=None, **options) -> str:
@@ -129,3 +141,134 @@ def test_values_and_durations():
     ]
     assert words.learned(-0.001) == "0.00"
     assert words.learned(-4e9) == "-4e+09"
+
+
+# ---- a real terminal ---------------------------------------------------------------------------------------------
+
+SCREEN = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("report_samples", sys.argv[1])
+samples = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(samples)
+from rich.console import Console
+from diagnose.report import terminal
+from diagnose.report.compare import compare
+console = Console()
+terminal.render(samples.failing(), console)
+terminal.comparison(compare(samples.passing(), samples.failing()), console)
+console.print(terminal.line(samples.checks()[1], console))
+"""
+
+
+def on_a_terminal(columns: int = 80, **environment: str) -> str:
+    """What a pseudo-terminal of that width receives."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    kept = {
+        n: v for n, v in os.environ.items() if n not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "COLORTERM")
+    }
+    env = kept | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | environment
+    samples = Path(__file__).with_name("samples.py")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCREEN, samples], stdin=slave, stdout=slave, stderr=slave, env=env, close_fds=True
+    )
+    os.close(slave)
+    received = bytearray()
+    try:
+        while True:
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:  # Linux says so when the last writer has gone
+                break
+            if not chunk:
+                break
+            received += chunk
+        assert process.wait(timeout=60) == 0, received.decode(errors="replace")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    return received.decode(env["PYTHONIOENCODING"]).replace("\r\n", "\n")
+
+
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+
+def test_a_terminal_gets_colour_and_lines_of_its_width():
+    text = on_a_terminal(80)
+    assert "\x1b[1;31m✗ FAIL" in text
+    assert "╭─" in text
+    plain = COLOUR.sub("", text)
+    assert "\x1b" not in plain
+    assert max(cell_len(line) for line in plain.splitlines()) <= 80
+
+
+def test_a_narrow_terminal_is_served_too():
+    text = COLOUR.sub("", on_a_terminal(40))
+    assert max(cell_len(line) for line in text.splitlines()) <= 40 + len("    learn.fit_one_cycle(10, lr_max=3e-3)")
+    assert "learn.fit_one_cycle(10, lr_max=3e-3)  # was 30" in text
+    assert "FAIL" in text
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_no_colour_where_it_is_not_wanted(environment):
+    text = on_a_terminal(**environment)
+    assert not re.search(r"\x1b\[[\d;]*3[0-7]", text)
+    assert "FAIL" in text
+
+
+def test_a_terminal_that_knows_only_ascii_gets_only_that():
+    text = COLOUR.sub("", on_a_terminal(PYTHONIOENCODING="ascii"))
+    assert text.isascii()
+    assert "x FAIL" in text
+    assert "+---" in text
+
+
+def test_a_comparison_says_what_it_leaves_out(samples):
+    def numbered(shift):
+        rows = [Evidence(name=f"n{i}", value=i + shift) for i in range(60)]
+        return samples.diagnosis(checks=[samples.checks()[0].model_copy(update={"evidence": rows})])
+
+    text = compared(numbered(0), numbered(1))
+    assert "20 more: --format json" in text
+    assert "✓ PASS  unmix" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_any_comparison_fits_and_obeys_nothing(made, samples, width, encoding):
+    text = compared(made, samples.hostile(), width, encoding) + compared(samples.hostile(), made, width, encoding)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert not set("\x1b\x07\x9b\u202e") & set(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_check_is_one_line_however_long(made, encoding):
+    for check in made.checks:
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+        console = Console(file=out, width=60)
+        console.print(terminal.line(check, console))
+        said = out.buffer.getvalue().decode(encoding)
+        assert said.count("\n") == 1
+        assert cell_len(said.rstrip("\n")) <= 60
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_a_history_names_the_run_at_any_width(width):
+    run = Run(Path("reports/unmix/2026-11-24T10-00-00"), datetime(2026, 11, 24, 10), "unmix", "fail", "", "lr-too-high")
+    broken = Run(Path("reports/unmix/2026-11-25T10-00-00"), datetime(2026, 11, 25, 10), trouble="no report.json")
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    terminal.history([broken, run], Console(file=out, width=width))
+    text = out.buffer.getvalue().decode()
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    if width >= 80:
+        assert "reports/unmix/2026-11-24T10-00-00" in text
+        assert "lr-too-high" in text
+        assert "no report.json" in text
+    assert ("subject" in text) == (width >= terminal.WIDE)
+
+
+def compared(old, new, width: int = 80, encoding: str = "utf-8") -> str:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+    terminal.comparison(compare(old, new), Console(file=out, width=width))
+    return out.buffer.getvalue().decode(encoding)
