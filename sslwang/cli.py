@@ -10,10 +10,11 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from diagnose.errors import DiagnoseError
@@ -51,10 +52,32 @@ def make_task(name: str, pairs: list[str] | None) -> Task:
 
 
 @app.command()
-def tasks() -> None:
+def tasks(
+    heads: Annotated[bool, typer.Option("--heads", help="Which heads go with which task.")] = False,
+    losses: Annotated[bool, typer.Option("--losses", help="Which losses go with which task.")] = False,
+) -> None:
     """List the pretext tasks, one a line."""
+    if heads or losses:
+        if heads:
+            _print_fits("heads")
+        if losses:
+            _print_fits("losses")
+        return
     for entry in entries(CATALOGUE):
         console.print(f"[bold]{entry.id}[/]  {entry.title}", highlight=False)
+
+
+def _print_fits(kind: Literal["heads", "losses"]) -> None:
+    from sslwang.fits import fit_rows, kind_rows
+
+    table = Table("task", "under", "its own", f"other {kind} that fit", title=f"{kind} by task")
+    for row in fit_rows(CATALOGUE, kind):
+        table.add_row(*map(escape, row))
+    console.print(table)
+    what = Table(kind, "for", "what it is", title=f"all {kind}")
+    for row in kind_rows(kind):
+        what.add_row(*map(escape, row))
+    console.print(what)
 
 
 @app.command()
