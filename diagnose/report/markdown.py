@@ -69,7 +69,7 @@ def text(said: str, most: int = SENTENCE) -> str:
     bare addresses from becoming mentions and links.
     """
     line = _clipped(words.safe(" ".join(said.split())), most)
-    line = re.sub(r"[&<>|\\`]", lambda m: f"&#{ord(m[0])};", line)
+    line = re.sub(r"[|\\`]", lambda m: f"&#{ord(m[0])};", html.escape(line, quote=False))
     line = re.sub(r"[*\[~]|(?<![^\W_])_|_(?![^\W_])", lambda m: f"\\{m[0]}", line)
     line = re.sub(r"^([-+#=](?=[-+#=\s]|$)|\d+[.)](?=\s|$))", lambda m: f"{m[1][:-1]}\\{m[1][-1]}", line)
     line = line.replace("$", "<span>$</span>")  # a backslash does not help outside of a formula

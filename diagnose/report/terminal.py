@@ -23,6 +23,9 @@ COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "bright_bla
 SIGNS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–"}
 SIGNS_ASCII = {"pass": "+", "warn": "!", "fail": "x", "skip": "-"}
 BLOCKS, BLOCKS_ASCII = "▁▂▃▄▅▆▇█", "_.-=+*%#"
+SPELLED = str.maketrans(
+    {"…": "...", "–": "-", "×": "x", "→": "->", "≥": ">=", "≤": "<=", "‖": "|", "Δ": "d", "µ": "u", "·": ","}
+)
 SPARK = 24  # characters
 HEADROOM = 0.25  # eight heights are few: the line ends a little above the best constant
 MOST_PASSED = 12  # passing checks with a row of their own; of more than that, half
@@ -84,7 +87,9 @@ class _Terminal:
 
     def text(self, text: str, style: str = "") -> Text:
         kept = words.safe(text)
-        return Text(kept.encode("ascii", "replace").decode() if self.ascii else kept, style)
+        if self.ascii:
+            kept = kept.translate(SPELLED).encode("ascii", "replace").decode()
+        return Text(kept, style)
 
     def join(self, *parts: Text, gap: str = "  ") -> Text:
         return Text(gap).join(parts)

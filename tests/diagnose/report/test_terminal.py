@@ -221,6 +221,7 @@ def test_a_terminal_that_knows_only_ascii_gets_only_that():
     text = COLOUR.sub("", on_a_terminal(PYTHONIOENCODING="ascii"))
     assert text.isascii()
     assert "x FAIL" in text
+    assert "But could it be ...?" in text
     assert "+---" in text
 
 
