@@ -24,7 +24,7 @@ from diagnose.report.training import Training, training
 
 HERE = Path(__file__).parent
 PNG = b"\x89PNG\r\n\x1a\n"
-PICTURES = 3_000_000  # bytes of pictures that are embedded at most; base64 makes 4 of 3
+PICTURES = 1_500_000  # bytes of pictures that are embedded at most; base64 makes 4 of 3
 SHORT = 6  # values of a list that are spelled out in its cell
 ROWS = 1_000  # evidence rows of one check that are shown at most
 VALUES = 200  # values of one list that are spelled out at most

@@ -90,7 +90,7 @@ for (const table of document.querySelectorAll("table.shaded")) {
 // ---- figures ----
 
 const HINT = "Point at it to read values, drag to zoom.";
-const LEFT = 62, RIGHT = 16, TOP = 26, BOTTOM = 38, COLOURS = 8, DASHES = 4, SHOWN = 6, SCALE = 254, ABSENT = 255;
+const LEFT = 62, RIGHT = 16, TOP = 26, BOTTOM = 38, COLOURS = 8, DASHES = 4, SHOWN = 6, SCALE = 62, ABSENT = 255;
 
 function number(v, digits = 3) {
   if (Number.isNaN(v)) return "NaN";
@@ -461,7 +461,7 @@ class Heat extends Chart {
     });
     const broken = this.cells.subarray((rows - 1) * columns).some((c) => c && c !== ABSENT);
     this.rows = broken ? rows : rows - 1;
-    this.caption.replaceChildren(make("strong", {}, `${this.of.title} of `, make("bdi", {}, this.of.places[p])), `: ${this.of.see}. Bright is where most values are; the scale of values has two bins an octave.`);
+    this.caption.replaceChildren(make("strong", {}, `${this.of.title} of `, make("bdi", {}, this.of.places[p])), `: ${this.of.see}. A column is a recorded step, a row a bin of values, two an octave; bright is where most values are.`);
     this.cursor = null;
     this.said.textContent = HINT;
     this.draw();
@@ -513,7 +513,7 @@ class Heat extends Chart {
     this.cursor = column + 0.5;
     this.mark(this.to(this.cursor));
     const cell = this.cells[this.level * this.of.steps.length + column], share = (cell / SCALE) ** 2;
-    const said = cell === ABSENT ? "nothing recorded" : `${share && share < 0.001 ? "<0.1" : (100 * share).toFixed(1)} % of the ${this.of.elements}`;
+    const said = cell === ABSENT ? "nothing recorded" : `${cell ? `about ${number(100 * share, 2)}` : "less than 0.01"} % of the ${this.of.elements}`;
     this.said.textContent = `step ${number(this.of.steps[column])}, ${this.bin(this.level)}: ${said}`;
   }
 

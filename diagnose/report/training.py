@@ -21,12 +21,12 @@ from diagnose.report.recorded import OUTPUTS, PARAMETERS, Grid, Heat, Histograms
 
 ROWS = 1_000  # of a table that are shown at most
 LEVELS = 8  # shades of a column
-PACKED = 2_400_000  # characters of the data for the script, at most
+PACKED = 2_600_000  # characters of the data for the script, at most
 FEWEST = 8  # steps that a figure keeps, however many layers there are
 LINES = 6  # layers that a figure shows before anybody chooses
 ABSENT = 255  # in a packed heat map: a step without a row
 RELATIVE = ("ratio", "distance")  # to the weights, which may have been zero
-SCALE = 254.0  # of the root of a share
+SCALE = 62  # levels of the root of a share: a step from 1 % is as large as the noise of 4,096 samples
 
 CURVES = (
     ("loss", "Loss", "loss", "it should fall", False),
@@ -233,18 +233,18 @@ def packed(found: Recorded, room: int = PACKED) -> tuple[str, str]:
     """The data of the figures for the page's script, in at most `room` characters, and in words what was thinned.
 
     Zlib in base64: the length of a JSON header (4 bytes, little end first), the header, then arrays at the offsets that
-    it names. Numbers are bfloat16 (two digits and a half), shares are the byte round(254 √share), row by row.
+    it names. Numbers are bfloat16 (two digits and a half), shares are the byte round(62 √share), row by row.
     """
-    columns = max([len(g.steps) for g in (*found.grids.values(), *found.histograms.values())], default=0)
-    most = columns
+    most = max([len(part.steps) for part in (*found.grids.values(), *found.histograms.values())], default=0)
+    maps = {key: [_levels(h.heat(i)) for i in range(len(h.places))] for key, h in found.histograms.items()}
     while True:
-        header, body = _assembled(found, most)
+        header, body = _assembled(found, maps, most)
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
-        data = base64.b64encode(zlib.compress(len(text).to_bytes(4, "little") + text + body, 9)).decode()
+        data = base64.b64encode(zlib.compress(len(text).to_bytes(4, "little") + text + body)).decode()
         if len(data) <= room or most <= FEWEST:
             break
-        most = max(FEWEST, int(most * 0.9 * room / len(data)))
+        most = max(FEWEST, int(most * 0.95 * room / len(data)))
     thin = {
         name: (min(len(part.steps), most), part.of)
         for parts in (found.grids, found.histograms)
@@ -254,10 +254,10 @@ def packed(found: Recorded, room: int = PACKED) -> tuple[str, str]:
     if not thin:
         return data, ""
     fewest = min(thin.values())
-    return data, f"The figures of single layers show {fewest[0]} of {fewest[1]:,} recorded steps, evenly spaced."
+    return data, f"The figures of single layers show {fewest[0]} of {fewest[1]:,} recorded steps."
 
 
-def _assembled(found: Recorded, most: int) -> tuple[dict, bytes]:
+def _assembled(found: Recorded, maps: dict[str, list[tuple]], most: int) -> tuple[dict, bytes]:
     parts: list[bytes] = []
     at = 0
 
@@ -295,20 +295,20 @@ def _assembled(found: Recorded, most: int) -> tuple[dict, bytes]:
     for key, title, of in KINDS:
         if histograms := found.histograms.get(key):
             kept = evenly(len(histograms.steps), most)
-            maps = [_map(histograms.heat(i), kept, put) for i in range(len(histograms.places))]
+            placed = [(put(levels[:, kept]), bins, top) for levels, bins, top in maps[key]]
             named = {"key": key, "title": title, "elements": of, "see": SEE[key], "places": _names(histograms)}
-            heats.append({**named, "steps": histograms.steps[kept].tolist(), "of": histograms.of, "maps": maps})
+            heats.append({**named, "steps": histograms.steps[kept].tolist(), "of": histograms.of, "maps": placed})
     palette = ["#" + bytes(c).hex() for c in charts.PALETTE]
     header = {"palette": palette, "curves": curves, "grids": grids, "quantities": quantities, "heats": heats}
     return header, b"".join(parts)
 
 
-def _map(heat: Heat, kept: np.ndarray, put) -> list[int]:
-    "[offset, bins of each sign above the smallest, exponent of the largest in half octaves]"
-    shares = np.vstack([heat.shares, heat.nonfinite])[:, kept]
+def _levels(heat: Heat) -> tuple[np.ndarray, int, int]:
+    "Levels of shares, what is not finite last; bins of each sign above the smallest; half octave of the largest."
+    shares = np.vstack([heat.shares, heat.nonfinite])
     known = np.isfinite(shares)
-    scaled = np.where(known, np.round(SCALE * np.sqrt(np.where(known, shares, 0))), ABSENT)
-    return [put(scaled.astype(np.uint8)), (len(heat.shares) - 3) // 2, heat.top]
+    levels = np.where(known, np.round(SCALE * np.sqrt(np.where(known, shares, 0))), ABSENT)
+    return levels.astype(np.uint8), (len(heat.shares) - 3) // 2, heat.top
 
 
 def _names(part: Grid | Histograms) -> list[str]:

@@ -24,6 +24,7 @@ from diagnose.diagnosis import (
     Unchecked,
 )
 from diagnose.evidence import Evidence
+from diagnose.store import Store
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = [
@@ -224,6 +225,74 @@ def diagnosis(verdict: str = "pass", **changes) -> Diagnosis:
     made = Diagnosis(**(kept | changes))
     made.files.update(files)
     return made
+
+
+def record(layers: list[str], steps: int, at_once: int = 16, every: int = 1) -> Store:
+    """What gauges would have recorded of a model with these layers (each with one parameter) over so many steps: noise
+    around trends, so that nothing compresses better than the real thing. `every`: of layers, one step in so many."""
+    rng = np.random.default_rng(0)
+    store, count = Store(block_records=1024), len(layers)
+    shapes = rng.dirichlet(np.exp(-(((np.arange(64) - 31.5) / 14) ** 2)) * 20, count) * 4096  # [layers, 64]
+    shapes[:, 31] = rng.integers(0, 2, count) * 2000
+    kinds = ["Conv2d" if i % 2 else "ReLU" for i in range(count)]
+    for first in range(0, steps, at_once):
+        step = np.arange(first, min(first + at_once, steps))
+        store.append(
+            "steps",
+            {
+                "step": step,
+                "loss": np.exp(-3 * step / steps) + 0.05 * rng.standard_normal(len(step)) ** 2,
+                "gradient_norm": np.exp(rng.standard_normal(len(step)) * 0.3),
+                "lr_0": 1e-3 * (1 - step / steps),
+                "outcome": [""] * len(step),
+            },
+        )
+        step = step[step % every == 0]
+        rows = len(step) * count
+        if not rows:
+            continue
+        common = {"step": np.repeat(step, count)}
+
+        def noise(size: float, rows: int = rows) -> np.ndarray:
+            return (size * np.exp(0.3 * rng.standard_normal(rows, np.float32))).astype(np.float32)
+
+        def histogram(rows: int = rows, steps: int = len(step)) -> dict:
+            counts = np.tile(shapes, (steps, 1)) * rng.gamma(8, 1 / 8, (rows, 64)).astype(np.float32)
+            return {"histogram": counts.astype(np.uint16), "top": np.full(rows, -3, np.int16)}
+
+        named = {"parameter": [f"{n}.weight" for n in layers] * len(step)}
+        store.append(
+            "activations",
+            common
+            | {"layer": layers * len(step), "kind": kinds * len(step), "call": np.zeros(rows, np.uint16)}
+            | {"part": np.zeros(rows, np.uint16), "mean": noise(0.1), "std": noise(1), "zeros": noise(0.4)}
+            | {"saturated": np.full(rows, np.nan, np.float32), "nonfinite": np.zeros(rows, np.float32)}
+            | histogram(),
+        )
+        store.append(
+            "weights", common | named | {"std": noise(0.1), "l2": noise(3), "distance": noise(0.1)} | histogram()
+        )
+        of_gradients = {"l2": noise(0.01), "zeros": np.zeros(rows, np.float32), "nonfinite": np.zeros(rows, np.float32)}
+        store.append("gradients", common | named | of_gradients | histogram())
+        store.append("updates", common | named | {"ratio": noise(1e-3)})
+    return store
+
+
+def recording(layers: list[str], steps: int = 60, **changes) -> Diagnosis:
+    """A diagnosis that carries a record of these layers, with an alarm."""
+    store = record(layers, steps)
+    store.append("alarms", {"step": [steps // 2], "id": ["layer-died"], "where": [layers[0]], "message": [layers[-1]]})
+    made = diagnosis(gauges="gauges", **changes)
+    made.files.update({f"gauges/{name}": data for name, data in store.files().items()})
+    return made
+
+
+def recorded() -> Diagnosis:
+    return recording([f"encoder.{i}" for i in range(12)])
+
+
+def recorded_hostile() -> Diagnosis:
+    return recording([*HOSTILE, "x" * 500, "same", "same "], 5)
 
 
 def passing() -> Diagnosis:
@@ -441,5 +510,9 @@ def huge() -> Diagnosis:
 
 
 ALL: dict[str, Callable[[], Diagnosis]] = {
-    f.__name__: f for f in (passing, warning, failing, inspected, rescaled, interrupted, empty, hostile, one_step, huge)
+    f.__name__: f
+    for f in (
+        *(passing, warning, failing, inspected, rescaled, interrupted, empty, hostile, one_step, huge),
+        *(recorded, recorded_hostile),
+    )
 }

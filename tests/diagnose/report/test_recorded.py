@@ -14,7 +14,7 @@ from diagnose.store import Store
 
 
 def weights(store: Store, step: int, tensors: dict[str, torch.Tensor]) -> None:
-    found = [Summary(summarise(t.float().reshape(1, -1)).numpy()) for t in tensors.values()]
+    found = [Summary(np.asarray(summarise(t.float().reshape(1, -1)))) for t in tensors.values()]
     store.append(
         "weights",
         {

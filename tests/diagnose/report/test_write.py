@@ -132,3 +132,16 @@ def test_the_package_is_light_to_import():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
         == "[]\n"
     )
+
+
+def test_the_page_compares_with_the_newest_earlier_run_of_the_same_subject(samples, tmp_path):
+    report.write(samples.failing(), tmp_path / "unmix" / "2026-01-01T00-00-00")
+    assert 'id="before"' not in (tmp_path / "unmix" / "2026-01-01T00-00-00" / "report.html").read_text()
+    other = samples.passing().model_copy(update={"subject": samples.subject(name="other")})
+    report.write(other, tmp_path / "unmix" / "2026-01-02T00-00-00")
+    (tmp_path / "unmix" / "2026-01-03T00-00-00").mkdir()
+    (tmp_path / "unmix" / "2026-01-03T00-00-00" / "report.json").write_text("{broken")
+    report.write(samples.passing(), tmp_path / "unmix" / "2026-01-04T00-00-00")
+    page = (tmp_path / "unmix" / "2026-01-04T00-00-00" / "report.html").read_text()
+    assert "The verdict was fail and is pass" in page
+    assert ">lr-too-high</bdi>" in page[page.index('id="before"') : page.index('id="checks"')]
