@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diagnose.stats import BINS, FIELDS, Layout, dense, real, statistics
+from diagnose.stats import BINS, FIELDS, Layout, dense, plain, real, statistics
 
 SAMPLE = 4096  # elements of a tensor: standard deviations within about 2 % in the median, see reports/gauges.md
 CHUNK = 16  # neighbours: one cache line of float32
@@ -50,8 +50,7 @@ def sample(t: Tensor, shift: int = 0, size: int = SAMPLE) -> Tensor:
     Args:
         shift: moves the chunks, so that successive steps read other elements; 0 is the middle of the room there is.
     """
-    if type(t) is not Tensor:
-        t = t.as_subclass(Tensor)  # fastai's typed tensors dispatch every operation in Python
+    t = plain(t)
     if t.layout != torch.strided or t.is_complex():
         t = real(t)
     chunks, gap, room, whole = geometry(tuple(t.shape), t.stride(), size)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
 from diagnose.sampling import SAMPLE, Copy, Places, Reduced, Samples, Window, sample
-from diagnose.stats import LIMITS, Layout, Summary, at_limits, dots, exact, real, squares, tensors
+from diagnose.stats import LIMITS, Summary, at_limits, dots, exact, plain, real, squares, tensors
 
 OVERWRITTEN_EVERY = 8  # recorded steps: an output that is overwritten in place must be copied in the middle of the pass
 _KEY = "diagnose.watch"  # among a module's forward hooks
@@ -115,7 +115,7 @@ class ActivationSource:
         """After the pass: take the samples of this step, if wanted. Returns every call with its whole output."""
         self.detach()
         sequence, changed = self._sequence(tuple(self._keys)), None
-        outputs = [t if type(t) is Tensor else t.as_subclass(Tensor) for t in self._outputs]
+        outputs = [plain(t) for t in self._outputs]
         if [t._version for t in outputs] != self._versions:
             changed = tuple([t._version != v for t, v in zip(outputs, self._versions)])
             self._overwritten.update(c.layer for c, gone in zip(sequence.calls, changed) if gone)
@@ -172,7 +172,9 @@ class ActivationSource:
     def _pass(self, calls: list[Call], outputs: list[Tensor], changed: tuple[bool, ...] | None) -> _Pass:
         for call, t in zip(calls, outputs):
             if t.is_complex():
-                self.refused[call.layer] = "its output is complex"
+                self.refused[call.layer] = (
+                    "its output is complex: put out real and imaginary part to have them recorded"
+                )
         chosen = [i for i, t in enumerate(outputs) if t.numel() and not t.is_complex() and not (changed and changed[i])]
         mine, their = [outputs[i] for i in chosen], [calls[i] for i in chosen]
         large = [i for i, t in enumerate(mine) if self.whole and t.numel() > SAMPLE]
@@ -263,17 +265,19 @@ def modules(model: nn.Module, refused: dict[str, str]) -> list[tuple[str, nn.Mod
     """Modules that may carry hooks, by name without the prefix of a wrapper; what may not is told in `refused`."""
     found, closed = [], []
     if isinstance(model, nn.DataParallel):
-        refused[""] = "DataParallel runs copies of the model in threads: their outputs are not recorded"
+        refused[""] = "DataParallel runs copies of the model in threads: use one device, or DistributedDataParallel"
         return []
     for name, module in model.named_modules():
         if any(name == c or name.startswith(f"{c}.") or not c for c in closed):
             continue
         if isinstance(module, torch.jit.ScriptModule):
             closed.append(name)
-            refused[name] = "scripted: its parts do not call hooks"
+            refused[name] = "scripted: its parts do not call hooks, so script the model after training"
         elif type(module).__name__ == "OptimizedModule":
             closed.append(f"{name}._orig_mod" if name else "_orig_mod")
-            refused[name] = "compiled: hooks on its parts would compile it anew"
+            refused[name] = (
+                "compiled: hooks on its parts would compile it anew, so record a fit of the model that is not compiled"
+            )
             found.append((name, module))
         else:
             found.append((own_name(model, name), module))
@@ -313,11 +317,11 @@ class ParameterSource:
         for name, p in model.named_parameters():
             name = own_name(model, name)
             if isinstance(p, nn.parameter.UninitializedParameter):
-                refused[name] = "not initialised yet"
+                refused[name] = "not initialised yet: show the model a batch before the fit"
             elif p.is_complex():
-                refused[name] = "complex"
+                refused[name] = "complex: keep real and imaginary part as two parameters to have them recorded"
             elif p.is_meta:
-                refused[name] = "on the meta device"
+                refused[name] = "on the meta device: it holds no numbers, move it with `to_empty`"
             elif p.numel():
                 named[name] = p
         if {n: id(p) for n, p in named.items()} != {n: id(p) for n, p in self.named.items()}:
@@ -449,7 +453,8 @@ class ParameterSource:
         for bank in self.gradients.banks:
             (lines, counts), layout = self.gradients.lines(bank), self.gradients.places.layout(bank)
             lines, counts = lines[: len(moments)], counts[: len(moments)]
-            values = found[bank] = np.full(counts.shape, np.nan)
+            values, own = np.full(counts.shape, np.nan), squares(lines, None, layout)
+            found[bank] = values
             pairs = []  # (places, lines of the step before, their counts)
             if len(moments) > 1:
                 pairs.append((np.flatnonzero(follows[1:]) + 1, lines[:-1], counts[:-1], 1))
@@ -470,7 +475,10 @@ class ParameterSource:
                 else:
                     mine, theirs, theirs_counts = lines[at : at + len(before)], before, its_counts
                     inside = places - at
-                cosine = _cosine(mine, theirs, layout)[inside]
+                sizes = own[at : at + len(before)] if at is not None else own
+                those = own[:-1] if at == 1 else squares(theirs, None, layout)
+                with np.errstate(all="ignore"):
+                    cosine = (dots(mine, theirs, layout) / np.sqrt(sizes * those))[inside]
                 same = (counts[places] > 0) & (counts[places] == theirs_counts[inside])
                 values[places] = np.where(same, cosine, np.nan)
         return read.column(found)
@@ -553,8 +561,3 @@ def _ratio(moved: np.ndarray, size: np.ndarray) -> np.ndarray:
     "How far over how large; zero if nothing moved, infinite if what was zero did."
     with np.errstate(all="ignore"):
         return np.where(moved == 0, 0.0, moved / size)
-
-
-def _cosine(a: Tensor, b: Tensor, layout: Layout) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return dots(a, b, layout) / np.sqrt(squares(a, None, layout) * squares(b, None, layout))

@@ -24,6 +24,11 @@ def tensors(tree: Any) -> list[Tensor]:
     )
 
 
+def plain(tensor: Tensor) -> Tensor:
+    """The same numbers as a `torch.Tensor`: typed tensors, such as fastai's, dispatch every operation in Python."""
+    return tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
+
+
 def replaced(tree: Any, new: Iterable[Tensor]) -> Any:
     """The same structure with its tensors replaced, in the order of `tensors`."""
     return _replace(tree, iter(new))
@@ -121,7 +126,7 @@ _SAFE = (-100, 120)  # half-octaves whose squares float32 holds; what lies outsi
 _NEAR = 0.9  # share of the mean's square in that of the numbers from which on their difference is taken in float64
 _CHUNK = 16  # elements that stand together in memory: a cache line of float32; they are correlated
 _PART = 2**18  # elements taken at a time, so that the memory to work in stays in the cache
-_ROWS = 512  # rows taken at a time, so that their histograms stay in it too
+_ROWS = 256  # rows taken at a time, so that their histograms stay in it too
 _NOTHING = -10000
 FIELDS = ("count", "mean", "std", "min", "max", "kurtosis", "zeros", "negatives", "nonfinite", "error", "top")
 _PUT = {field: i for i, field in enumerate(FIELDS)}
@@ -607,21 +612,20 @@ def _scratch(elements: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _folded(counts: Tensor) -> tuple[Tensor, Tensor]:
     "The top half-octave of every row, and its 64 bins, of [rows, 2, 512] counts by sign and half-octave."
-    both = counts[:, 0] + counts[:, 1]
-    places = torch.arange(1, _FULL - 2, dtype=torch.int16, device=counts.device)
-    top = (both[:, 1 : _FULL - 2] > 0).mul(places).amax(1).long()
-    window = (top[:, None] - torch.arange(_WINDOW, device=counts.device)).clamp_min_(1)  # bin 1 is always empty
+    zero, nonfinite = counts[:, :, 0].sum(1), counts[:, :, _FULL - 2 :].sum((1, 2))
+    first, last = 1, _FULL - 2
+    if counts.device.type == "cpu" and len(counts):  # a device would have to be waited for
+        used = np.flatnonzero(counts.numpy().sum((0, 1))[first:last])
+        first, last = (int(used[0]) + 1, int(used[-1]) + 2) if len(used) else (1, 2)
+    finite = counts[:, :, first:last]
+    places = torch.arange(first, last, dtype=torch.int16, device=counts.device)
+    top = (finite[:, 0] + finite[:, 1] > 0).mul(places).amax(1).long()
+    window = (top[:, None] - torch.arange(_WINDOW, device=counts.device)).clamp_min_(1)
     inside = counts.gather(2, window[:, None].expand(-1, 2, -1))
-    rest = counts[:, :, 1 : _FULL - 2].sum(2) - inside.sum(2)
-    histogram = torch.cat(
-        [
-            inside[:, 0],
-            torch.stack([rest[:, 0], both[:, 0], rest[:, 1]], 1),
-            inside[:, 1].flip(1),
-            both[:, -2:].sum(1, keepdim=True),
-        ],
-        1,
-    )
+    inside *= (top[:, None] > torch.arange(_WINDOW, device=counts.device))[:, None]  # below the first there is nothing
+    rest = finite.sum(2) - inside.sum(2)
+    middle = torch.stack([rest[:, 0], zero, rest[:, 1]], 1)
+    histogram = torch.cat([inside[:, 0], middle, inside[:, 1].flip(1), nonfinite[:, None]], 1)
     return torch.where(top > 0, top - _BIAS, _NOTHING), histogram
 
 

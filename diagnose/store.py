@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MEMORY = 64_000_000
 DISK = 200_000_000
 BLOCK_RECORDS = 64
-KEEP = frozenset({"alarms"})
+KEEP = frozenset({"alarms", "unrecorded"})
 
 _MARK = "store-format-1"
 _TABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -433,6 +433,14 @@ class Store:
     def bytes_in_memory(self) -> int:
         "Bytes of the rows that wait and of the blocks that are held in memory."
         return self._waiting + sum(b.size for t in self._tables.values() for b in t.blocks if b.data is not None)
+
+    @property
+    def unrecorded(self) -> dict[str, str]:
+        'What `Watch` could not record: the reason, and the way out, by layer or parameter; "" is the whole model.'
+        if "unrecorded" not in self.tables:
+            return {}
+        rows = self.frame("unrecorded", ["where", "reason"])
+        return dict(zip(rows["where"].astype(str), rows["reason"].astype(str)))
 
     def frame(self, table: str, columns: Collection[str] | None = None) -> pandas.DataFrame:
         """The rows of a table, those that wait included, by step.

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from diagnose.alarms import Alarm, Raised
 from diagnose.errors import DiagnoseError
 from diagnose.gauges import Block, Columns, Gauge, Moment
 from diagnose.sources import ActivationSource, ParameterSource
+from diagnose.stats import plain
 from diagnose.store import Store
 
 log = logging.getLogger("diagnose")
@@ -207,18 +208,24 @@ class Recording:
         self.moments: list[Moment] = []
         self.moment: Moment | None = None
         self._period = math.lcm(*(g.every for g in self.gauges.values())) if self.gauges else 1
-        self._due_of: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
+        self._due_of: dict[int, _Due] = {}
         self._block_began = self._last_end = 0.0
         self._guard: _Guard | None = None
         self._clip_follows = self._ask_later = False
         self._fitting = False
-        self.handlers: dict[str, Callable] = {
-            name: getattr(self, f"on_{name}")
-            for name in (
-                *("before_fit", "before_train", "before_batch", "after_pred", "after_loss", "after_backward"),
-                *("before_step", "after_cancel_step", "after_step", "after_cancel_batch", "after_batch", "after_fit"),
-            )
-        }
+        self._on_device = False
+        always = ("before_fit", "before_train", "before_batch", "after_fit")
+        recorded = (
+            *("after_pred", "after_loss", "after_backward", "before_step", "after_cancel_step", "after_step"),
+            *("after_cancel_batch", "after_batch"),
+        )
+        self._recorded = {name: getattr(self, f"on_{name}") for name in (*always, *recorded)}
+        self._passed = {name: getattr(self, f"on_{name}") for name in always}
+        self._passed |= {"after_loss": self.ask_at_loss, "after_batch": self.pass_batch}
+        self._before_recorded = {**self._passed, "before_step": self.take_previous}
+        self.handlers: dict[str, Callable] = self._recorded  # of the present step: most steps are not recorded
+        self._unrecorded: set[str] = set()
+        self._told_of_unrecorded = False
         self.failed: dict[str, str] = {}
         self._find_observers()
 
@@ -232,7 +239,7 @@ class Recording:
         if not self._fitting:
             self._fitting = True
             self.fit += 1
-            self._raised, self.stopped = set(), None
+            self._raised, self.stopped, self._told_of_unrecorded = set(), None, False
             for alarm in self.alarms.values():
                 alarm.start(learn)
             self.tell("on_start", learn)
@@ -249,12 +256,13 @@ class Recording:
             for cb in learn.cbs
         )
 
-    def _due_gauges(self, number: int) -> tuple[frozenset[str], frozenset[str]]:
-        "Ids of the gauges that record the step of that number, and what they read."
+    def _due_gauges(self, number: int) -> _Due:
+        "What records the step of that number."
         found = self._due_of.get(number)
         if found is None:
             due = [g for g in self.gauges.values() if number % g.every == 0]
-            found = frozenset(g.id for g in due), frozenset(part for g in due for part in g.reads)
+            observers = {event: [(g.id, getattr(g, event)) for g in due if hasattr(g, event)] for event in EVENTS}
+            found = _Due(frozenset(g.id for g in due), frozenset(part for g in due for part in g.reads), observers)
             if len(self._due_of) < 10_000:
                 self._due_of[number] = found
         return found
@@ -265,9 +273,11 @@ class Recording:
         self._release_guard()  # another callback may have raised before the last forward pass
         self._abandon()
         if not self.schedule.due(self.step):
-            self.moment = None
+            follows = self._wants_previous and self.schedule.due(self.step + 1)
+            self.handlers = self._before_recorded if follows else self._passed
             return
-        due, self.reads = self._due_gauges(self.recorded % self._period)
+        self.handlers, self._on_device = self._recorded, torch.cuda.is_initialized()
+        due, self.reads, self._observers = self._due_gauges(self.recorded % self._period)
         self.moment = m = Moment(self.step, max(self.fit, 0), getattr(learn, "epoch", 0), due)
         if not self.moments:
             self._block_began = time.perf_counter()
@@ -275,30 +285,40 @@ class Recording:
             m.marks["waiting"] = self._last_end
         if self.activations and self.reads & _CALLS:
             self._guard = _Guard(learn.model, self.activations)
-        self._mark(m, "start", learn)
+        self._mark(m, "start")
 
     def on_after_pred(self, learn) -> None:
         m = self.moment
         if m is None or not learn.training:
             return
-        self._mark(m, "pred", learn)
+        self._mark(m, "pred")
         if self._guard is not None:
             self._release_guard()
             m.calls = self.activations.take(len(self.moments), m.step, "activations" in self.reads)
         self._observe("after_pred", m, learn)
         m.calls = []
 
+    def ask_at_loss(self, learn) -> None:
+        """After the loss of a step that is not recorded."""
+        if learn.training and len(learn.yb):
+            self._ask_soon(learn, plain(learn.loss))
+
+    def _ask_soon(self, learn, loss: torch.Tensor) -> None:
+        "Ask the alarms about the loss, on a device at the end of the batch: fastai waits for the device there anyway."
+        self._ask_later = loss.device.type != "cpu"
+        if not self._ask_later:
+            self._ask_at_loss(learn)
+
     def on_after_loss(self, learn) -> None:
         if not learn.training:
             return
-        loss = learn.loss.as_subclass(torch.Tensor) if len(learn.yb) else None  # typed tensors dispatch in Python
-        self._ask_later = loss is not None and loss.device.type != "cpu"
-        if loss is not None and not self._ask_later:
-            self._ask_at_loss(learn)
+        loss = plain(learn.loss) if len(learn.yb) else None
+        if loss is not None:
+            self._ask_soon(learn, loss)
         m = self.moment
         if m is None:
             return
-        self._mark(m, "loss", learn)
+        self._mark(m, "loss")
         m.pred, m.targets = learn.pred, learn.yb
         m.loss = None if loss is None else loss.detach()
         self._observe("after_loss", m, learn)
@@ -307,20 +327,21 @@ class Recording:
 
     def on_after_backward(self, learn) -> None:
         if self.moment is not None and learn.training:
-            self._mark(self.moment, "backward", learn)
+            self._mark(self.moment, "backward")
 
     def on_before_step(self, learn) -> None:
         m = self.moment
-        if not learn.training:
-            return
-        if m is None:
-            if self.parameters and self.wanted & {"gradients"} and self.schedule.due(self.step + 1):
-                self.parameters.take_previous(len(self.moments))
+        if m is None or not learn.training:
             return
         if self.parameters:
             weights = bool(self.reads & {"weights", "updates"})
             self.parameters.take_before(len(self.moments), weights, "gradients" in self.reads)
         self._observe("before_step", m, learn)
+
+    def take_previous(self, learn) -> None:
+        """Before the step that comes before a recorded one."""
+        if learn.training:
+            self.parameters.take_previous(len(self.moments))
 
     def on_after_cancel_step(self, learn) -> None:
         if self.moment is not None and learn.training:
@@ -330,7 +351,7 @@ class Recording:
         m = self.moment
         if m is None or not learn.training:
             return
-        self._mark(m, "step", learn)
+        self._mark(m, "step")
         if m.kept.pop("cancelled", False):
             return  # this event comes after a cancelled step too
         m.outcome = ""
@@ -343,22 +364,36 @@ class Recording:
         if self.moment is not None and learn.training and self.moment.outcome == "cancelled":
             self.moment.outcome = "accumulating" if hasattr(learn, "gradient_accumulation") else "cancelled"
 
-    def on_after_batch(self, learn) -> None:
+    def pass_batch(self, learn) -> None:
+        """After a batch that is not recorded."""
         if not learn.training:
             return
         if self._ask_later:
             self._ask_later = False
-            self._ask_at_loss(learn)  # fastai's Recorder waits for the device here anyway
+            self._ask_at_loss(learn)
+        self.step += 1
+        self._last_end = time.perf_counter()
+        if self.stopped is not None:
+            self._stop_if_asked()
+
+    def on_after_batch(self, learn) -> None:
+        if not learn.training:
+            return
+        if self.moment is None:  # another callback cancelled the batch before it began for us
+            self.pass_batch(learn)
+            return
+        if self._ask_later:
+            self._ask_later = False
+            self._ask_at_loss(learn)
         m, self.moment = self.moment, None
         self.step += 1
-        if m is not None:
-            self._release_guard()
-            self._observe("after_batch", m, learn)
-            m.marks["end"] = time.perf_counter()
-            self.moments.append(m)
-            self.recorded += 1
-            if len(self.moments) == self.block or m.marks["end"] - self._block_began > LONGEST:
-                self.reduce(learn)
+        self._release_guard()
+        self._observe("after_batch", m, learn)
+        m.marks["end"] = time.perf_counter()
+        self.moments.append(m)
+        self.recorded += 1
+        if len(self.moments) == self.block or m.marks["end"] - self._block_began > LONGEST:
+            self.reduce(learn)
         self._last_end = time.perf_counter()
         self._stop_if_asked()
 
@@ -404,19 +439,21 @@ class Recording:
             self._guard.release()
             self._guard = None
 
-    def _mark(self, m: Moment, name: str, learn) -> None:
+    def _mark(self, m: Moment, name: str) -> None:
         m.marks[name] = time.perf_counter()
-        if torch.cuda.is_initialized():
+        if self._on_device:
             m.device_marks[name] = event = torch.cuda.Event(enable_timing=True)
             event.record()
 
     def _observe(self, event: str, m: Moment, learn) -> None:
-        due = [(id, method) for id, method in self._observers[event] if id in m.due]
-        if due:
+        if observers := self._observers[event]:
             with torch.no_grad():
-                for id, method in due:
-                    with self._kept_out_of_training("gauge", id):
-                        method(m, learn)
+                for id, method in observers:
+                    if id in self.gauges:
+                        try:
+                            method(m, learn)
+                        except Exception as e:
+                            self._turn_off("gauge", id, e)
 
     @contextmanager
     def _kept_out_of_training(self, kind: str, id: str) -> Iterator[None]:
@@ -424,10 +461,18 @@ class Recording:
         try:
             yield
         except Exception as e:
-            self.failed[id] = f"{type(e).__name__}: {e}"
-            log.warning("the %s %s is off from here on: it raised %s", kind, id, self.failed[id])
-            {"gauge": self.gauges, "alarm": self.alarms, "listener": self.listeners}[kind].pop(id, None)
-            self._find_observers()
+            self._turn_off(kind, id, e)
+
+    def _turn_off(self, kind: str, id: str, error: Exception) -> None:
+        self.failed[id] = f"{type(error).__name__}: {error}"
+        log.warning("the %s %s is off from here on: it raised %s", kind, id, self.failed[id])
+        {"gauge": self.gauges, "alarm": self.alarms, "listener": self.listeners}[kind].pop(id, None)
+        self._find_observers()
+
+    def _find_observers(self) -> None:
+        self._at_loss = [a for a in self.alarms.values() if type(a).after_loss is not Alarm.after_loss]
+        self._wants_previous = self.parameters is not None and any("gradients" in g.reads for g in self.gauges.values())
+        self._due_of.clear()
 
     def tell(self, event: str, *news: Any) -> None:
         """Tell the listeners that have a method for this event."""
@@ -436,19 +481,17 @@ class Recording:
                 with self._kept_out_of_training("listener", id):
                     method(*news)
 
-    def _find_observers(self) -> None:
-        self._at_loss = [a for a in self.alarms.values() if type(a).after_loss is not Alarm.after_loss]
-        self._observers = {
-            event: [(g.id, getattr(g, event)) for g in self.gauges.values() if hasattr(g, event)] for event in EVENTS
-        }
-
     # ---- blocks ------------------------------------------------------------------------------------------------------
 
     def _ask_at_loss(self, learn) -> None:
-        for alarm in self._asked(self._at_loss):
-            with self._kept_out_of_training("alarm", alarm.id):
+        for alarm in self._at_loss:
+            if alarm.once and (alarm.id, "") in self._raised:
+                continue
+            try:
                 for raised in alarm.after_loss(self.step, learn):
                     self._ring(raised)
+            except Exception as e:
+                self._turn_off("alarm", alarm.id, e)
         self._stop_if_asked()
 
     def _asked(self, alarms: Iterable[Alarm]) -> list[Alarm]:
@@ -503,9 +546,25 @@ class Recording:
                 with self._kept_out_of_training("alarm", alarm.id):
                     for raised in alarm.look(tables, moments, learn):
                         self._ring(raised)
+        self._tell_unrecorded(moments[-1].step)
         self._fit_blocks()
         if time.monotonic() - self._written > WRITTEN or self._newly_raised:
             self._write()
+
+    def _tell_unrecorded(self, step: int) -> None:
+        "Once a fit in the log, and once in the store."
+        found = {k: v for s in (self.activations, self.parameters) if s for k, v in s.refused.items()}
+        if not found or (self._told_of_unrecorded and found.keys() <= self._unrecorded):
+            return
+        if new := [name for name in found if name not in self._unrecorded]:
+            rows = {"step": [max(step, 0)] * len(new), "where": new, "reason": [found[n] for n in new]}
+            self.store.append("unrecorded", rows)
+            self._unrecorded.update(new)
+        if not self._told_of_unrecorded:
+            self._told_of_unrecorded = True
+            told = "; ".join(f"{name or 'the model'} ({reason})" for name, reason in list(found.items())[:8])
+            more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
+            log.warning("not recorded: %s%s", told, more)
 
     def _fit_blocks(self) -> None:
         "As many steps a block as the memory allows, once it is known what a step takes."
@@ -527,6 +586,14 @@ def _of_due_steps(columns: Columns, due: list[int], moments: int) -> Columns | N
     if not mine.any():
         return None
     return {k: [x for x, keep in zip(v, mine) if keep] if isinstance(v, list) else v[mine] for k, v in columns.items()}
+
+
+class _Due(NamedTuple):
+    "Ids of the gauges that record a step, what they read, and their methods by event."
+
+    ids: frozenset[str]
+    reads: frozenset[str]
+    observers: dict[str, list[tuple[str, Callable]]]
 
 
 _READERS = ("Recorder", "ProgressCallback", "ParamScheduler", "TensorBoardCallback")

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from diagnose.alarms import Alarm, Raised
 from diagnose.isolate import random_streams
-from diagnose.stats import floats
+from diagnose.stats import floats, plain
 from diagnose.trial import unchanged
 
 MOST = 8  # rows named
@@ -45,7 +45,7 @@ class NonfiniteLoss(Alarm):
         loss = learn.loss
         if not isinstance(loss, Tensor):
             return
-        loss = loss.as_subclass(Tensor).detach()  # typed tensors dispatch in Python, at every step
+        loss = plain(loss).detach()  # typed tensors dispatch in Python, at every step
         if math.isfinite(loss.item()) if loss.ndim == 0 else bool(torch.isfinite(loss).all()):
             return
         value = float(loss.float().mean())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from diagnose.gauges import Moment, to_host
-from diagnose.stats import floats, tensors
+from diagnose.stats import floats, plain, tensors
 
 ROWS = 64
 UNITS = 4096
@@ -33,7 +33,7 @@ def keep(moment: Moment, learn: Any) -> Kept | None:
     pred = found[0].detach()
     targets = tensors(moment.targets)
     target = targets[0].detach() if len(targets) == 1 else None
-    pred, target = _plain(pred), None if target is None else _plain(target)
+    pred, target = plain(pred), None if target is None else plain(target)
     axis = None if target is None or target.is_floating_point() else _class_axis(pred, target, learn.loss_func)
     if pred.ndim > 2 and axis is not None:
         pred, target = _places(pred, target, axis)
@@ -50,10 +50,6 @@ def keep(moment: Moment, learn: Any) -> Kept | None:
         target = target.reshape(-1)
         target = target if len(target) == len(pred) else None
     return Kept(pred.float(), target, link(learn.loss_func, pred, target))
-
-
-def _plain(t: Tensor) -> Tensor:
-    return t if type(t) is Tensor else t.as_subclass(Tensor)
 
 
 def _class_axis(pred: Tensor, target: Tensor, loss_func: Any) -> int | None:

@@ -20,6 +20,7 @@ from diagnose import registry
 from diagnose.gauges import Block, Gauge, Moment
 from diagnose.gauges.seconds import Seconds
 from diagnose.isolate import seed_everything
+from diagnose.store import Store
 from diagnose.watch import Watch
 
 ROWS = 12
@@ -362,7 +363,7 @@ def test_outputs_of_every_kind():
     assert list(at[at["layer"] == "parts"]["part"]) == [0, 1]
     assert one(at, layer="whole")["max"] < 20
     assert "wave" not in set(at["layer"])
-    assert watch.recording.activations.refused == {"wave": "its output is complex"}
+    assert set(watch.recording.activations.refused) == {"wave"}
 
 
 def test_every_element_is_read_if_asked():
@@ -623,15 +624,35 @@ def test_every_gauge_stands_alone(entry):
         assert len(watch.frame(table)) >= 2
 
 
-def test_what_cannot_be_recorded_is_told():
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_recorded_is_told(tmp_path, caplog):
     class Phases(nn.Module):
         def __init__(self):
             super().__init__()
             self.phase, self.net = nn.Parameter(torch.zeros(3, dtype=torch.complex64)), mlp()
+            self.scripted, self.spectrum = torch.jit.script(nn.Sequential(nn.Linear(20, 20), nn.ReLU())), Wave()
 
         def forward(self, x):
-            return self.net(x)
+            self.spectrum(x)
+            return self.net(self.scripted(x))
 
-    watch, _, _ = train(Phases(), steps=2)
-    assert watch.recording.parameters.refused == {"phase": "complex"}
+    kept = Watch(tmp_path / "run", every=1)
+    watch, _, _ = train(Phases(), steps=2, watch=kept)
     assert "phase" not in set(watch.frame("weights")["parameter"])
+    told = {"phase": "complex", "scripted": "scripted", "spectrum": "its output is complex"}
+    for store in (watch.store, Store.read(tmp_path / "run")):
+        assert set(store.unrecorded) == set(told)
+        assert all(store.unrecorded[name].startswith(f"{why}: ") for name, why in told.items())
+    lines = [r.getMessage() for r in caplog.records if "not recorded" in r.getMessage()]
+    assert len(lines) == 1
+    assert all(f"{name} ({why}: " in lines[0] for name, why in told.items())
+    train(Phases(), steps=2, watch=watch)
+    assert sum("not recorded" in r.getMessage() for r in caplog.records) == 2  # once a fit
+    assert len(watch.frame("unrecorded")) == 3
+
+
+def test_where_all_is_recorded_nothing_is_told(caplog):
+    watch, _, _ = train(mlp(), steps=2)
+    assert watch.store.unrecorded == {}
+    assert "unrecorded" not in watch.store.tables
+    assert "not recorded" not in caplog.text
