@@ -6,6 +6,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from diagnose.report import markdown
@@ -169,6 +171,21 @@ def test_code_cannot_leave_its_block(trick):
     tree = shown(markdown.block(trick) + "\n\nend")
     assert tree.elements == ["pre", "code", "p"]
     assert plain("".join(tree.texts)) == plain(trick.replace("\v", "�").replace("\x85", "�")) + " end"
+
+
+MARKUP = st.text(st.sampled_from(" |\\`*_[]()<>&#~$@!-+=.:/\n\tab1é🧪"), max_size=40)
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(MARKUP)
+def test_no_mixture_of_signs_is_markup(mixed):
+    said, name = markdown.text(mixed), markdown.code(mixed)
+    for page in (said, f"| a | b |\n| --- | --- |\n| {said} | {name} |", f"**x {said}** {name} y"):
+        tree = shown(page)
+        assert set(tree.elements) <= OWN - {"em", "details", "summary", "pre", "h2", "h3"}, page
+        assert not tree.addresses
+        assert plain(mixed) in plain("".join(tree.texts)), page
+        assert tree.elements.count("td") in (0, 2)
 
 
 def test_mentions_and_addresses_are_broken():
