@@ -182,6 +182,7 @@ def write(run: Path) -> Path:
     Raises:
         DiagnoseError: the folder holds no run, or cannot be written, or TensorBoard is not installed.
     """
+    run = run.resolve()
     into = run / FOLDER
     for there in (into, run):
         if _has_events(there):
@@ -190,7 +191,7 @@ def write(run: Path) -> Path:
     diagnosis, found = finished(run)
     sibling = run / f".{secrets.token_hex(8)}.partial"
     try:
-        files = EventFiles(sibling)
+        files = EventFiles(sibling / run.name)  # TensorBoard names a run as its folder
         try:
             tell(files, diagnosis, found)
         finally:
@@ -215,7 +216,8 @@ def watched(folder: Path) -> bool:
 
 
 def _has_events(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("events.out.tfevents.*"))
+    events = "events.out.tfevents.*"
+    return folder.is_dir() and (any(folder.glob(events)) or any(folder.glob(f"*/{events}")))
 
 
 def serve(folder: Path, port: int = 0) -> str:

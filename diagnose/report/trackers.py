@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import re
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -149,10 +150,10 @@ def _tell_diagnosis(tracker: Tracker, d: Diagnosis) -> None:
         "optimizer": d.subject.optimizer,
     }
     tracker.settings({**kept, "seed": d.seed, **d.subject.settings}, {f"result/{k}": v for k, v in results.items()})
-    tracker.text("verdict", verdict(d))
-    tracker.text("checks", checks(d))
+    tracker.text("report/1 verdict", verdict(d))
+    tracker.text("report/2 checks", checks(d))
     if d.samples:
-        tracker.text("batch", batch(d))
+        tracker.text("report/3 batch", batch(d))
     for i, sample in enumerate(d.samples):
         for part in sample.inputs:
             png = d.files.get(part.file, b"")
@@ -193,15 +194,18 @@ def _tell_recorded(tracker: Tracker, found: Recorded) -> None:
         tracker.alarm(raised)
     if found.notes:
         lines = [f"- {_plain(place)}: {_plain(why)}" for place, why in found.notes.items()]
-        tracker.text("not recorded", "\n".join(lines))
+        tracker.text("report/4 not recorded", "\n".join(lines))
 
 
 # ---- names, numbers and texts ----------------------------------------------------------------------------------------
 
 
 def tag(group: str, name: str) -> str:
-    """A tag: its group, of which a tracker makes a section, and the name of a thing, however odd."""
-    name = " ".join(words.safe(name).split()).encode("utf-8", "replace").decode()
+    """A tag: its group, of which a tracker makes a section, and the name of a thing, however odd.
+
+    Without parentheses: TensorBoard's page of custom scalars cuts names at them, and then draws nothing.
+    """
+    name = re.sub(r"[()]", "", " ".join(words.safe(name).split())).encode("utf-8", "replace").decode()
     if len(name) > NAME:
         name = f"{name[: NAME // 2]}…{name[-NAME // 2 :]}"
     return f"{group}/{name or 'the model'}"
@@ -258,7 +262,13 @@ def checks(d: Diagnosis) -> str:
 def batch(d: Diagnosis) -> str:
     """The rows of the batch with what was asked, what was answered, and the loss of each."""
     rows = [
-        (str(i), "; ".join(p.text for p in s.inputs if p.text), s.target, s.prediction, words.number(s.loss))
+        (
+            str(i),
+            "; ".join(p.text or f"picture of {p.title}" for p in s.inputs),
+            s.target,
+            s.prediction,
+            words.number(s.loss),
+        )
         for i, s in enumerate(d.samples)
     ]
     return _table(("row", "input", "target", "prediction", "loss"), rows)
