@@ -52,6 +52,7 @@ class Part:
         place: "input 1", "input 2", ...
         bad: name of the first channel, column or position that holds NaN or infinity, "" if none does.
         thumbnail: the first channel, or the values, averaged over at most 64 cells; None for token ids.
+        integers: the values of a row of up to 64 integers (categories, tokens); None for anything else.
     """
 
     place: str
@@ -66,6 +67,7 @@ class Part:
     std: float
     thumbnail: np.ndarray | None
     digest: bytes
+    integers: np.ndarray | None = None
 
     @property
     def numbers(self) -> int:
@@ -310,11 +312,15 @@ def _split(loader: Any, name: str) -> Split:
 
 
 def spread_over(count: int, most: int) -> list[int]:
-    """Up to `most` indices below `count`, spread evenly, in an order that follows no period of the data set."""
-    if count <= most:
-        return np.argsort([(k * GOLDEN) % 1 for k in range(count)], kind="stable").tolist()
-    drawn = (int(count * ((k * GOLDEN) % 1)) for k in itertools.count())
-    return list(itertools.islice(dict.fromkeys(itertools.islice(drawn, 4 * most)), most))
+    """Up to `most` indices below `count`: one of each of as many stretches, drawn, so that no period of the data set is
+    met, and in an order that is spread out as well. The same for the same count."""
+    strata = min(count, most)
+    if not strata:
+        return []
+    bounds = [k * count // strata for k in range(strata + 1)]
+    places = np.random.default_rng(count).random(strata)
+    order = np.argsort([(k * GOLDEN) % 1 for k in range(strata)], kind="stable")
+    return [bounds[k] + int(places[k] * (bounds[k + 1] - bounds[k])) for k in order]
 
 
 def indices_of(split: Split) -> Sequence[int] | None:
@@ -519,6 +525,7 @@ def part(t: Tensor, number: int) -> Part:
         std=std,
         thumbnail=_thumbnail(values) if t.is_floating_point() or t.ndim > 1 else None,
         digest=digest(t),
+        integers=None if t.is_floating_point() or t.is_complex() or t.numel() > 64 else t.flatten().clone().numpy(),
     )
 
 

@@ -10,22 +10,27 @@ nothing.
 
 ## How it is judged
 Fails if more than 1 % of validation items are, bit for bit or by their file, among the training items. Items of fewer
-than 64 values may be equal by chance: of tables, what the repeats within training predict is taken off first; short
-rows of integers (categories, tokens) are said and not judged. Blank items are left out. If validation is the training
-set as a whole, item for item or file for file, that was chosen, and is said. Near duplicates and repeats within a split
-are said: pictures of one scene look so. Random crops of one photograph have other bits and other hashes, and are no
-duplicates.
+than 64 values may be equal by chance: what the repeats within training predict is taken off first, and of rows of
+integers (categories, tokens) twice the share that has a twin within training, and what the frequencies of each place
+predict. Places depend on each other: in English print a letter tells a quarter of what it would by itself (Shannon
+1951), so the fourth root of the chance of independent places is taken, which leaves short rows unjudged. Blank items
+are left out. If validation is the training set as a whole, item for item or file for file, that was chosen, and is
+said. Near duplicates and repeats within a split are said: pictures of one scene look so. Random crops of one photograph
+have other bits and other hashes, and are no duplicates.
 
 ## What to do
 Split by the source of an item (photograph, patient, recording) before anything is cut out of it.
 
 ## Source
 Barz and Denzler 2020, "Do we train on test data?" (3.3 % of CIFAR-10's test images are near duplicates of training
-images); average hash as in Krawetz 2011, "Looks like it".
+images); Shannon 1951, "Prediction and entropy of printed English" (4.1 bits a letter alone, about 1 in context);
+average hash as in Krawetz 2011, "Looks like it".
 """
 
 import math
 from collections import Counter
+
+import numpy as np
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed
 from diagnose.checks._numbers import number, texts
@@ -35,6 +40,7 @@ from diagnose.lab import Lab
 
 MOST = 0.01  # share of validation items that may be among the training items
 LEAST_VALUES = 64  # an item of fewer values may equal another by chance
+CONTEXT = 0.25  # of the information of independent places, what places in context hold
 FILES = 5000  # of each split, whose path is looked up
 SHOWN = 20
 
@@ -141,11 +147,24 @@ def _chance(mine: list[Item]) -> float:
     n = len(mine)
     if min(i.numbers for i in mine) >= LEAST_VALUES:
         return 0.0
-    if n < 2 or not any(p.floating for i in mine for p in i.inputs):
+    if n < 2:
         return 1.0
-    equal = sum(c * (c - 1) / 2 for c in Counter(i.digest for i in mine).values())
-    rate = (equal + 1) / (n * (n - 1) / 2)
-    return 1.0 if rate >= 1 else -math.expm1(n * math.log1p(-rate))
+    counts = Counter(i.digest for i in mine).values()
+    rate, again = (sum(c * (c - 1) / 2 for c in counts) + 1) / (n * (n - 1) / 2), 0.0
+    if not any(p.floating for i in mine for p in i.inputs):
+        rate, again = max(rate, _equal_by_frequency(mine)), 2 * sum(c for c in counts if c > 1) / n
+    return 1.0 if rate >= 1 else min(max(-math.expm1(n * math.log1p(-rate)), again), 1.0)
+
+
+def _equal_by_frequency(items: list[Item]) -> float:
+    "Chance that two rows of integers are equal, from how often each place holds each value; 1 if it cannot be told."
+    rows = [
+        np.concatenate([p.integers for p in i.inputs]) for i in items if all(p.integers is not None for p in i.inputs)
+    ]
+    if len(rows) < len(items) or len({len(r) for r in rows}) != 1:
+        return 1.0
+    shares = [np.unique(place, return_counts=True)[1] / len(rows) for place in np.stack(rows, 1)]
+    return math.exp(CONTEXT * sum(math.log(float(np.square(s).sum())) for s in shares))
 
 
 def _paths(split: Split) -> set[str]:

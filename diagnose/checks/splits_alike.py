@@ -10,9 +10,11 @@ on inputs it has never met, and its loss says nothing.
 
 ## How it is judged
 A channel or column differs if its standard deviations differ by a factor of more than 3, or its means by more than 2 of
-the smaller standard deviation, and by more than 6 standard errors, taken over rows. Fails if more than half of the
-channels or columns of an input differ. ImageNet normalisation on one side only gives a factor of 4.4. A
-minority that differs (a year in a split by time) is said.
+the smaller standard deviation, and by more than 6 standard errors, taken over rows. Errors of variances are those of
+their logarithms (the delta method), where they are known to better than half; or the rows' own logarithms are compared,
+so that heavy tails do not hide a factor of 255, nor one row far out makes one. Fails if more than half of the channels
+or columns of an input differ. ImageNet normalisation on one side only gives a factor of 4.4. A minority that differs
+(a year in a split by time) is said.
 
 ## What to do
 Apply the same `Normalize`, with the statistics of the training split, to both loaders.
@@ -32,6 +34,7 @@ from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 
 FACTOR, APART, ERRORS = 3.0, 2.0, 6.0
+KNOWN = 0.5  # standard error of a variance, of itself, up to which it is judged
 ROWS = 8  # of each split, at least, for a standard error to mean anything
 SHOWN = 20
 
@@ -130,8 +133,13 @@ def _compared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     usable = (small > 1e-6 * (1 + mean_a.abs())) & torch.isfinite(large) & torch.isfinite(mean_a + mean_b)
     small = small.clamp_min(1e-12)
     gap = (mean_a - mean_b).abs()
-    spread = (std_a.square() - std_b.square()).abs()
-    certain = (gap > ERRORS * (error_a + error_b)) | (spread > ERRORS * (wide_a + wide_b))
+    relative_a, relative_b = (w / s.square().clamp_min(1e-24) for w, s in ((wide_a, std_a), (wide_b, std_b)))
+    known = (relative_a < KNOWN) & (relative_b < KNOWN)
+    ratio = 2 * (large.clamp_min(1e-12) / small.clamp_min(1e-12)).log()
+    scales_differ = known & (ratio > ERRORS * (relative_a + relative_b))
+    (log_a, wide_log_a), (log_b, wide_log_b) = (_logs(t, 1e-6 * small.square()) for t in (a, b))
+    scales_differ |= (log_a - log_b).abs() > ERRORS * (wide_log_a + wide_log_b)
+    certain = (gap > ERRORS * (error_a + error_b)) | scales_differ
     ones = torch.ones_like(small)
     return torch.where(usable, large / small, ones), torch.where(usable, gap / small, ones - 1), usable & certain
 
@@ -143,3 +151,10 @@ def _moments(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     variance = (t[:, :, 1].mean(0) - mean.square()).clamp_min(0)
     centred = t[:, :, 1] - 2 * mean * t[:, :, 0] + mean.square()
     return mean, variance.sqrt(), t[:, :, 0].std(0) / n**0.5, centred.std(0) / n**0.5
+
+
+def _logs(t: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    "Mean over rows, and its standard error, of the logarithm of the mean square around the median row."
+    middle = t[:, :, 0].median(0).values
+    around = (t[:, :, 1] - 2 * middle * t[:, :, 0] + middle.square()).maximum(least.clamp_min(1e-24)).log()
+    return around.mean(0), around.std(0) / len(t) ** 0.5

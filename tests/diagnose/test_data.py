@@ -176,6 +176,14 @@ def test_spread_over_reaches_everything_once():
     assert len(set(some)) == 192
     assert np.histogram(some, 8, (0, 10_000))[0].min() >= 20
     assert 60 < sum(i % 2 for i in some) < 130
+    assert spread_over(0, 192) == []
+
+
+@pytest.mark.parametrize("period", [2, 3, 7, 10, 16, 100])
+def test_spread_over_meets_no_period(period):
+    for count in (1000, 1437, 1440, 5000):
+        met = np.bincount(np.array(spread_over(count, 192)) % period, minlength=period)
+        assert abs(met[0] - 192 / period) < 5 * (192 / period) ** 0.5
 
 
 def test_second_reading_of_a_lab_is_the_first():

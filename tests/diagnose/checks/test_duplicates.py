@@ -82,6 +82,36 @@ def test_rows_of_a_small_table_may_agree_by_chance():
     assert "may be by chance" in summary
 
 
+def tokens(text, stride, start=0):
+    ids = torch.tensor([ord(c) for c in text])
+    return lambda i: (ids[start + stride * i :][:24], torch.tensor(i % 10))
+
+
+def test_rows_of_text_in_both_splits():
+    text = "".join(chr(97 + int(26 * (k * k * 0.618033988 % 1))) for k in range(9000))
+    train, other = tokens(text, 20), tokens(text, 20, 5000)
+    learn = over(train, Read(128, lambda i: other(i) if i % 8 else train(i)), nn.Linear(24, 10))
+    status, summary = judged(ID, learn)
+    assert status == "fail", summary
+    assert "item 0 = training item 0" in summary
+    assert judged(ID, over(train, other, nn.Linear(24, 10))).status == "pass"
+
+
+def test_text_that_repeats_itself_everywhere_passes():
+    read = tokens("the quick brown fox jumps over the lazy dog while five wizards box quietly; " * 80, 3)
+    learn = over(read, lambda i: read(1000 + i), nn.Linear(24, 10))
+    assert judged(ID, learn).status == "pass"
+
+
+def test_rows_of_categories_may_agree_by_chance():
+    def row(i):
+        return torch.randint(3, (8,), generator=torch.Generator().manual_seed(i)), torch.tensor(i % 10)
+
+    status, summary = judged(ID, over(row, Read(128, lambda i: row(i if i < 16 else 1000 + i)), nn.Linear(8, 10)))
+    assert status == "pass"
+    assert "may be by chance" in summary
+
+
 def test_nan_does_not_pass():
     found = [("items compared", 9), ("share of validation in training", float("nan"))]
     assert CHECK.judge(EvidenceList([Evidence(name=n, value=v) for n, v in found])).status != "pass"

@@ -85,6 +85,27 @@ def test_f29_f25_one_split_prepared_otherwise(torchs, change, number):
     assert judged(ID, over(made(change), made(change, 1000), torchs=torchs)).status == "pass"
 
 
+def heavy_tailed(factor=1.0, seed=0):
+    def row(i):
+        x = torch.randn(6, generator=torch.Generator().manual_seed(seed + i))
+        return factor * x.sign() * x.abs() ** 3, torch.tensor(i % 2)
+
+    return row
+
+
+def test_heavy_tails_hide_no_factor():
+    learn = over(heavy_tailed(), heavy_tailed(255, 5000), nn.Linear(6, 2))
+    status, summary = judged(ID, learn)
+    assert status == "fail", summary
+    assert judged(ID, over(heavy_tailed(), heavy_tailed(seed=5000), nn.Linear(6, 2))).status == "pass"
+
+
+def test_one_row_far_out_is_no_other_scale():
+    plain = heavy_tailed()
+    learn = over(plain, lambda i: plain(5000 + i) if i else (1e4 * plain(0)[0], plain(0)[1]), nn.Linear(6, 2))
+    assert judged(ID, learn).status == "pass"
+
+
 def test_fastai_normalises_both(tmp_path):
     write_pictures(tmp_path, ["cat", "dog"], each=24)
     block = DataBlock(
