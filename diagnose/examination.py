@@ -257,7 +257,10 @@ class _Examination:
             return  # where a constant suffices there is nothing that a change could restore
         self.progress.doing("do two faults stand together? their cures, on a copy")
         try:
-            for part, settled in combining.search(self.lab, self._parts(), level(learned)):
+            found = combining.search(self.lab, self._parts(), level(learned))
+            if len(found) == 1 and self.state.settled.get(found[0][0].cause.id):
+                return  # by itself it was tried, and its own proof asks for more than a learned batch
+            for part, settled in found:
                 self.state.suspicions[part.cause.id] = part.suspicion
                 self.state.settled[part.cause.id] = settled
         except BudgetSpent:
@@ -304,12 +307,14 @@ class _Examination:
             if suspicion is None:
                 continue
             settled = self.state.settled.get(cause.id)
-            if settled is None and not cause.when_learned and self._learned():
+            if settled is None and not cause.when_learned and self._learned() and not self._doubted(cause):
                 continue  # the batch is learned with it: not what keeps anything from being learned
+            if self.raised and settled is None and not self._doubted(cause):
+                continue  # nothing was trained, so that it explains nothing
             results.append(
                 CauseResult(
                     id=cause.id,
-                    score=_score(suspicion, settled, self._learned()),
+                    score=_score(suspicion, settled, self._learned(), cause.when_learned),
                     proven=bool(settled and settled.proven),
                     refuted=bool(settled and settled.refuted),
                     where=suspicion.where,
@@ -319,6 +324,12 @@ class _Examination:
                 )
             )
         return in_order(results, self.causes)
+
+    def _doubted(self, cause: Cause) -> bool:
+        "Whether a check that the suspicion rests on has a doubt: then the doubt has a name, though nothing is proven."
+        asked = _Asked(self.state.findings)
+        cause.suspect(asked)
+        return any(c.id in asked.checks and c.status in ("warn", "fail") for c in self.state.checks)
 
     def _checklist(self, results: list[CauseResult]) -> list[Answer]:
         "Could it be this? Every cause, with the reason for the answer."
@@ -452,12 +463,14 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
-def _score(suspicion: Suspicion, settled: Settled | None, learned: bool) -> float:
+def _score(suspicion: Suspicion, settled: Settled | None, learned: bool, when_learned: bool) -> float:
     if settled and settled.proven:
         return round(0.9 + 0.1 * suspicion.strength, 3)
     if settled and settled.refuted:
         return 0.05
     score = 0.8 * suspicion.strength
+    if learned and not settled and not when_learned:
+        return round(score / 2, 3)  # a doubt, and no hindrance so far
     return round(min(score, 0.3) if learned and settled else score, 3)  # tried, unproven, and no hindrance
 
 

@@ -8,35 +8,43 @@ It trains very well, in the wrong direction: the worse the answers, the lower th
 
 ## How it is found
 The loss falls in proportion to the way down its own gradient, a thousand times as far and ten thousand times as far:
-it has no lower bound. Neither targets in [0, 1] nor log-softmaxed outputs give it one: those point elsewhere.
+it has no lower bound. Neither targets in [0, 1] nor log-softmaxed outputs give it one: those point elsewhere. Or it
+has one, where all rows have the same answer: nothing of the batch is learned, and a constant output is as good as any.
 
 ## How it is proven
 The same trial with the loss negated: learned on the scale of that loss, and its answers agree with the targets
-(argmax, or a correlation of at least 0.8) where those of the trial as it is do not (at most 0.5).
+(argmax, or a correlation of at least 0.8) where those of the trial as it is do not (at most 0.5). A loss that is least
+for a constant stays a suspicion where no answers can be compared.
 
 ## How to fix
     loss = -log_likelihood.mean()
 
 ## What it looks like but is not
 A likelihood with a learned variance, the critic of a Wasserstein GAN, a policy gradient: their losses have no lower
-bound, and no upper bound either, so that the negated loss is not learned.
+bound, and no upper bound either, so that the negated loss is not learned. BYOL and SimSiam are least for a constant
+too, and negated the most that they can be is another constant.
 
 ## Source
 The notes' checklist, item 1.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
-from diagnose.causes._reading import truth
+from diagnose.causes._reading import number, truth
 from diagnose.changes import Change, scaled_loss
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 from diagnose.trial import Trial
 
 CHECK = "loss-fits-targets"
+TRIAL = "overfit-one-batch"
 AGREES, DISAGREES = 0.8, 0.5
+NO_ROOM = 1e-3  # between the best constant and the floor, of the way from the first loss down to the constant
+LITTLE = 0.1  # learned of the batch
 
 
 class LossSignFlipped(Cause):
@@ -47,12 +55,21 @@ class LossSignFlipped(Cause):
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         if not truth(findings, CHECK, "falls without end"):
-            return None
+            return self._best_constant(findings)
         if any(
             truth(findings, CHECK, n) for n in ("bounded for targets in [0, 1]", "bounded for log-softmaxed outputs")
         ):
             return None
         return Suspicion(0.9, "the loss has no lower bound: it falls as far as its gradient is followed", ["the loss"])
+
+    def _best_constant(self, findings: Findings) -> Suspicion | None:
+        first, constant, floor = (number(findings, TRIAL, n) for n in ("first loss", "best constant", "floor"))
+        if not constant < first < math.inf or not constant - floor <= NO_ROOM * (first - constant):
+            return None
+        if not number(findings, TRIAL, "learned") < LITTLE:
+            return None
+        reason = f"the loss is least, {constant:.3g}, where all rows have the same answer"
+        return Suspicion(0.5, reason, ["the loss"], {"bounded": True})
 
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
         return scaled_loss(-1.0, "loss negated", "loss = -loss")
@@ -64,7 +81,7 @@ class LossSignFlipped(Cause):
             return Settled(proven, refuted, proof)
         before, after = (_agreement(lab, t) for t in (lab.baseline, lab.trial(change)))
         if before is None or after is None:
-            return Settled(proven, refuted, proof)
+            return Settled(not suspicion.facts.get("bounded"), False, proof)
         proof.before.numbers["answers agree with targets"] = before
         proof.after.numbers["answers agree with targets"] = after
         return Settled(after >= AGREES and before <= DISAGREES, False, proof)

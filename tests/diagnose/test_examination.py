@@ -131,6 +131,18 @@ def test_a_subject_that_learns_with_a_frozen_part_is_not_accused_of_it():
     assert all(c.refuted for c in diagnosis.causes), [(c.id, c.summary) for c in diagnosis.causes]
 
 
+def test_a_doubt_of_a_subject_that_learns_has_a_name():
+    learn = digits(lr=3e-2)
+    with torch.no_grad():
+        learn.model[-1].bias[0] += 300
+    diagnosis = examine(from_learner(learn), budget=None)
+    assert (diagnosis.verdict, diagnosis.check("overfit-one-batch").status) == ("warn", "pass")
+    first = diagnosis.causes[0]
+    assert (first.id, first.proven, first.proof) == ("init-output-bias", False, None)
+    assert 0 < first.score <= 0.4
+    assert not examine(from_learner(digits(lr=3e-2)), budget=None).causes
+
+
 def test_a_fault_without_a_cause_is_a_warning_and_not_a_guess():
     class Negated(nn.Module):
         def forward(self, pred, target):

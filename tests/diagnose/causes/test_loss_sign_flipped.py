@@ -4,7 +4,7 @@ import pytest
 import torch
 from learners import diabetes, digits
 from naming import examined, findings_of, is_named, stands_any_evidence, with_fault
-from odd_subjects import binary_column, character_model, several_images
+from odd_subjects import binary_column, character_model, contrastive, several_images
 from torch import nn
 
 ID = "loss-sign-flipped"
@@ -47,3 +47,13 @@ def test_a_critic_is_not_proven_wrong(seed):
 
 def test_evidence_alone():
     stands_any_evidence(ID, findings_of(with_fault("loss-negated", digits())), numbers=False)
+
+
+def test_a_contrast_with_the_other_sign_is_suspected_and_no_more():
+    diagnosis = with_fault("loss-negated", contrastive())
+    assert diagnosis.verdict == "warn"
+    first = diagnosis.causes[0]
+    assert (first.id, first.proven, first.refuted) == (ID, False, False)
+    assert "where all rows have the same answer" in first.summary
+    assert first.proof.after.learned >= 0.8
+    assert ID not in [c.id for c in examined(contrastive()).causes]
