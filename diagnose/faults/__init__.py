@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from fastai.learner import Learner
 from torch import nn
 
 from diagnose.errors import NotApplicable
+from diagnose.isolate import untouched
 from diagnose.registry import held_out
 
 
@@ -58,6 +60,26 @@ def last_linear(model: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
     if not found:
         raise NotApplicable("the model has no linear layer")
     return found[-1]
+
+
+def places_before(learn: Learner, layer: nn.Module) -> int:
+    """Axes between rows and features of what a layer is given: 0 for rows of features, 1 for sequences of them.
+
+    Raises:
+        NotApplicable: the layer is not used, or the model raises.
+    """
+    given: list[int] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].ndim - 2))
+    try:
+        with untouched(learn) as twin, torch.no_grad():
+            xb = twin.dls.one_batch()
+            twin.model.eval()
+            twin.model(*xb[: getattr(twin.dls, "n_inp", 1)])
+    finally:
+        hook.remove()
+    if not given:
+        raise NotApplicable("the last linear layer is not used")
+    return given[0]
 
 
 def split_in_two(model: nn.Module) -> tuple[nn.Module, str]:

@@ -6,7 +6,7 @@ from fastai.learner import Learner
 from torch import nn
 
 from diagnose.errors import NotApplicable
-from diagnose.faults import Fault, last_linear
+from diagnose.faults import Fault, last_linear, places_before
 from diagnose.isolate import loaders
 
 
@@ -20,6 +20,8 @@ class TwoRowsABatch(Fault):
         if not isinstance(train, DataLoader):
             raise NotApplicable("the loader is not fastai's: its batch size cannot be changed")
         parent, name, layer = last_linear(learn.model)
+        if places_before(learn, layer):
+            raise NotApplicable("its last linear layer answers for several places of a row: the norm takes one")
         width, layers = layer.in_features, []
         for _ in range(2):
             layers += [nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU()]
