@@ -3,13 +3,15 @@
     python -m tests.bench.gauges                          all models, prints the table
     python -m tests.bench.gauges --models small --rounds 3
     python -m tests.bench.gauges --out reports/gauges.md
+    python -m tests.bench.gauges --self                   CPU time inside our own handlers, by event: on a busy machine
 
 One Learner a model; rounds of steps, in each of which every variant trains the same Learner for a while, in an order
 drawn anew, so that drifts of the machine meet all alike. A variant's median step, plus its share of what is done once a
 block and once a file, is compared with the median plain step of its own round; the table gives the median over rounds
 and their spread. CPU time counts all threads of the process, wall time what a user waits for; both are printed, since
-another process on the machine disturbs the second. One alarm is off: it computes a best constant once a fit, if the
-loss does not fall, as it does not on the random labels that are timed here.
+another process on the machine disturbs the second. The default schedule is timed as it is past a run's first 100 steps,
+of which every one is recorded: one step of ten. One alarm is off: it computes a best constant once a fit, if the loss
+does not fall, as it does not on the random labels that are timed here.
 """
 
 from __future__ import annotations
@@ -212,14 +214,13 @@ def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> t
                 if isinstance(callback, AddHistograms | ActivationStats):
                     wall, cpu = (statistics.fmean(s[i] for s in each) for i in (0, 1))
                 if isinstance(callback, Watch):
-                    if variant.every > 1:  # the median is a step that is not recorded
-                        recorded = [s for i, s in enumerate(each, SKIP) if i % variant.every == 0]
-                        plainly = [s for i, s in enumerate(each, SKIP) if i % variant.every]
+                    if variant.every > 1:  # each place of the schedule by itself: one of ten steps is recorded
+                        places = [
+                            [s for i, s in enumerate(each, SKIP) if i % variant.every == p]
+                            for p in range(variant.every)
+                        ]
                         wall, cpu = (
-                            statistics.median(s[i] for s in plainly)
-                            + (statistics.median(s[i] for s in recorded) - statistics.median(s[i] for s in plainly))
-                            / variant.every
-                            for i in (0, 1)
+                            statistics.fmean(statistics.median(s[i] for s in place) for place in places) for i in (0, 1)
                         )
                     blocks = callback.reductions[1:] or callback.reductions
                     wall += statistics.median(b[1] / b[0] for b in blocks) / variant.every
@@ -237,6 +238,77 @@ def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> t
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return found, statistics.median(plain)
+
+
+class SelfTimed(Watch):
+    """A Watch that notes the CPU nanoseconds of its thread at every event; and of putting the hooks on and off."""
+
+    def __init__(self, **settings):
+        alarms = [e.id for e in registry.entries("diagnose.alarms") if e.id != "loss-at-best-constant"]
+        super().__init__(alarms=alarms, **settings)
+        self.spent: list[tuple[int, str, int]] = []
+        self.blocks: list[tuple[int, int]] = []
+        for name, owner in (("attach", self.recording.activations), ("reduce", self.recording)):
+            setattr(owner, name, self._timed(name, getattr(owner, name)))
+
+    def _timed(self, name: str, function: Callable) -> Callable:
+        def timed(*args):
+            steps, step, began = len(self.recording.moments), self.recording.step, time.thread_time_ns()
+            result = function(*args)
+            taken = time.thread_time_ns() - began
+            if name == "attach":
+                self.spent.append((step, "hooks on", taken))
+            elif steps:
+                self.blocks.append((steps, taken))
+            return result
+
+        return timed
+
+    def __call__(self, event_name):
+        step, blocks, began = self.recording.step, len(self.blocks), time.thread_time_ns()
+        try:
+            super().__call__(event_name)
+        finally:
+            taken = time.thread_time_ns() - began - sum(t for _, t in self.blocks[blocks:])
+            self.spent.append((step, event_name, taken))
+
+
+def self_times(name: str, steps: int, every: int, exact: bool) -> dict[str, float]:
+    """Microseconds a step by event: the median over the steps at the same place of the schedule, averaged over places;
+    reductions by their median, spread over the steps of their block. `block` is how many steps the largest had."""
+    learn, callback = learner(name, steps + SKIP), SelfTimed(first=0, every=every, exact=exact)
+    turn(learn, callback)
+    by_event: dict[str, dict[int, float]] = {}
+    for step, event, taken in callback.spent:
+        if SKIP <= step < steps + SKIP:
+            of_step = by_event.setdefault(event, {})
+            of_step[step] = of_step.get(step, 0) + taken / 1000
+    found = {}
+    for event, of_step in by_event.items():
+        places = [[of_step.get(s, 0.0) for s in range(SKIP + p, steps + SKIP, every)] for p in range(every)]
+        found[event] = statistics.fmean(statistics.median(p) for p in places)
+    blocks = callback.blocks[1:] or callback.blocks  # the first makes buffers
+    found["reduce"] = statistics.median(t / n for n, t in blocks) / 1000 / every
+    return {**found, "block": max(n for n, _ in callback.blocks)}
+
+
+def self_table(names: list[str], steps_of: Callable[[str], int]) -> list[str]:
+    """Lines of a table of `self_times`, with their sum over the CPU time of a plain step."""
+    shown = ["hooks on", "after_pred", "after_loss", "before_step", "after_step", "after_batch", "reduce"]
+    lines = [f"| | plain step | {' | '.join(shown)} | others | sum | of a step | block |", "|---" * 12 + "|"]
+    for name, (label, every, exact) in itertools.product(
+        names, [("every step", 1, False), ("default schedule", 10, False), ("every step, exact", 1, True)]
+    ):
+        plain = 1e6 * statistics.median(s[1] for s in turn(learner(name, steps_of(name)), None)[0])
+        found = self_times(name, steps_of(name), every, exact)
+        block, total = found.pop("block"), sum(found.values())
+        cells = [f"{found.pop(k, 0.0):.0f}" for k in shown]
+        others = sum(found.values())
+        share = f"{100 * total / plain:.1f} %"
+        lines.append(
+            f"| {name}, {label} | {plain:.0f} | {' | '.join(cells)} | {others:.0f} | {total:.0f} | {share} | {block} |"
+        )
+    return lines
 
 
 def sampling_error(name: str, steps: int = 4) -> list[str]:
@@ -292,9 +364,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--ours-only", action="store_true", help="leave the slow rivals out")
+    parser.add_argument("--self", action="store_true", dest="own", help="CPU time inside our own handlers, by event")
     parser.add_argument("--out", type=Path, help="write the page here as well")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1 if options.own else options.threads)
+    if options.own:
+        print("Microseconds of CPU a step in our own handlers, one thread; what hooks add to the pass is not in it.\n")
+        print("\n".join(self_table(options.models.split(","), lambda name: 2 * MODELS[name][1])))
+        return
     lines = [
         "# What recording costs",
         "",
