@@ -24,6 +24,22 @@ def mlp(features: int, hidden: int, outputs: int, layers: int = 1) -> nn.Sequent
     return nn.Sequential(*inner, nn.Linear(widths[-1], outputs))
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm of the last axis of (..., F): all slots of all rows count alike.
+
+    PyTorch's own would take axis 1 of (B, n, F) for the features and give each slot a scale of its own.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised, of the same shape."""
+        return super().forward(x.flatten(0, -2)).reshape(x.shape)
+
+
+def vector_norm(kind: str, features: int) -> nn.Module:
+    """`layer`, `batch` or `none`, over the last axis."""
+    return {"layer": nn.LayerNorm, "batch": BatchNorm, "none": nn.Identity}[kind](features)
+
+
 class Attention(nn.TransformerEncoderLayer):
     """Self-attention and MLP over tokens (B, T, features), norms first, no dropout, nothing that knows their order.
 

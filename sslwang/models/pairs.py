@@ -8,13 +8,14 @@ permuting the others permutes the numbers.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from fastai.vision.learner import create_head
 from torch import nn
 from torch.nn import functional as F
 
-from sslwang.models.layers import Attention, ConcatPool, encoded_once, mlp
+from sslwang.models.layers import Attention, ConcatPool, encoded_once, mlp, vector_norm
 
 EPS = 1e-6  # under a square root, whose slope at 0 is infinite
 
@@ -70,16 +71,20 @@ class VectorHead(PairHead):
 
     Args:
         channels, hidden, layers: see `SpatialPairHead`.
-        centred: take out of each feature what the others of the row have in common.
+        norm: `layer`, `batch` (the notes' choice) or `none`.
+        centred: take out of each feature what the others of the row have in common; by default where it helps.
     """
 
     times: int
+    CENTRED = True
 
-    def __init__(self, channels: int, hidden: int = 128, layers: int = 1, centred: bool = True):
+    def __init__(
+        self, channels: int, hidden: int = 128, layers: int = 1, norm: str = "layer", centred: bool | None = None
+    ):
         super().__init__(channels)
         features = self.times * self.features
-        self.centred = centred
-        self.norm, self.mlp = nn.LayerNorm(features), mlp(features, hidden, 1, layers)
+        self.centred = self.CENTRED if centred is None else centred
+        self.norm, self.mlp = vector_norm(norm, features), mlp(features, hidden, 1, layers)
 
     def joined(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Vectors (B, 1, F) and (B, n, F) to (B, n, `times` F)."""
@@ -139,9 +144,7 @@ class ConcatHead(VectorHead):
     """
 
     times = 2
-
-    def __init__(self, channels: int, hidden: int = 128, layers: int = 1):
-        super().__init__(channels, hidden, layers, centred=False)
+    CENTRED = False
 
     def joined(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """One beside the other."""
@@ -364,7 +367,7 @@ class PairNet(nn.Module):
         options: of the head.
     """
 
-    def __init__(self, encoder: nn.Module, head: str = "spatial", **options: int):
+    def __init__(self, encoder: nn.Module, head: str = "spatial", **options: Any):
         super().__init__()
         self.encoder = encoder
         self.head = {**HEADS, **METRIC_HEADS}[head](encoder.channels, **options)

@@ -226,6 +226,22 @@ def test_wider_and_deeper_heads():
     assert [m.out_features for m in module.mlp if isinstance(m, nn.Linear)] == [32, 32, 32, 1]
 
 
+@pytest.mark.parametrize("norm", ["layer", "batch", "none"])
+def test_norms_of_vector_heads_treat_all_slots_alike(norm):
+    """The notes' BN1d(n) gave each slot a scale of its own, so that permuted sources gave other outputs (F8)."""
+    module = PAIR_HEADS["product"](3, norm=norm)
+    out = module(A[:, None], B)
+    torch.testing.assert_close(module(A[:, None], B[:, [2, 0, 1]]), out[:, [2, 0, 1]], rtol=1e-4, atol=1e-5)
+    normed = module.norm(A[:, None] * B)
+    if norm == "batch":
+        torch.testing.assert_close(normed.mean((0, 1)), torch.zeros(6), atol=1e-5, rtol=0)
+        torch.testing.assert_close(normed.var((0, 1), correction=0), torch.ones(6), atol=1e-2, rtol=0)
+    elif norm == "layer":
+        torch.testing.assert_close(normed.mean(2), torch.zeros(4, 3), atol=1e-5, rtol=0)
+    else:
+        assert torch.equal(normed, A[:, None] * B)
+
+
 @pytest.mark.parametrize("head", METRIC_HEADS)
 def test_embeddings_have_unit_length_and_scores_their_range(head):
     module = METRIC_HEADS[head](3, dimensions=16)
@@ -284,6 +300,7 @@ def test_heads_learn_which_other_is_alike(head, loss):
     assert found >= 0.9
 
 
+@pytest.mark.slow
 def test_a_head_that_sees_the_whole_row_knows_what_single_slots_cannot():
     """Whose first feature is the median of its row, on rows never trained on: no function of one slot says so."""
     b = randn(2048, 3, 6, seed=8)
@@ -391,6 +408,7 @@ def test_equal_cells_are_told_apart_by_their_place():
     assert torch.cdist(out, out)[~torch.eye(8, dtype=torch.bool)].min() > 1e-4
 
 
+@pytest.mark.slow
 def test_cells_compare_themselves_with_the_others():
     """Is the cell like the first one? Maps carry one of two random vectors; without attention that cannot be known."""
     kinds = torch.randint(0, 2, (256, 8), generator=torch.Generator().manual_seed(3))
@@ -418,6 +436,7 @@ def test_decoders_draw_images_of_any_size(size):
     assert image.flatten(1).std(1).min() > 0
 
 
+@pytest.mark.slow
 def test_a_decoder_learns_pixels():
     torch.manual_seed(0)
     model = SingleNet(Encoder(), "decoder", (3, 16, 16))
@@ -446,6 +465,7 @@ def test_autoencoders_give_images_back_over_any_encoder(kind, arch):
     assert [r.shape for r in rest] == ([(2, 16), (2, 16)] if kind is VariationalAutoencoder else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "loss"), [(Autoencoder, "mse"), (VariationalAutoencoder, "vae")])
 def test_autoencoders_learn_a_fixed_batch(kind, loss):
     torch.manual_seed(0)
