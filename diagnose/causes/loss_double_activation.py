@@ -1,14 +1,16 @@
 """The model ends in an activation that the loss applies again.
 
 ## What it is
-A softmax before `CrossEntropyLoss`, or a sigmoid before `BCEWithLogitsLoss`.
+A softmax before `CrossEntropyLoss`, or a sigmoid before `BCEWithLogitsLoss`; or a sigmoid of a sigmoid in the model
+itself, where the base class applies one too.
 
 ## Why it stops learning
 Outputs are confined to [0, 1], so the second activation cannot come near 0 or 1: with ten classes the loss cannot
 fall below 1.46, and gradients are squashed twice.
 
 ## How it is found
-The outputs are a softmax or a sigmoid, and the floor that such outputs reach lies well above the floor of free ones.
+The outputs are a softmax or a sigmoid, and the floor that such outputs reach lies well above the floor of free ones; or
+the last two operations are sigmoids, and the second takes more than a tenth of the way to the floor out of reach.
 
 ## How it is proven
 The same trial with one activation undone (the logarithm of the probabilities, or the inverse sigmoid): learned, and
@@ -27,6 +29,7 @@ PyTorch's documentation of CrossEntropyLoss; the notes' checklist, item 3; real 
 """
 
 from diagnose.causes import Cause, Findings, Suspicion
+from diagnose.causes._reading import number, texts
 from diagnose.changes import Change, log_probabilities, logits
 from diagnose.checks.loss_contract import LOST
 from diagnose.diagnosis import Fix
@@ -43,7 +46,7 @@ class LossDoubleActivation(Cause):
         kind = findings.value("loss-contract", "outputs are")
         lost = findings.value("loss-contract", "lost to the confinement", 0.0)
         if kind not in ("softmax", "sigmoid") or not lost > LOST:
-            return None
+            return _two_in_the_model(findings)
         reason = (
             f"outputs are already a {kind}; the loss applies its own, and {lost:.0%} of the way to its floor is lost"
         )
@@ -56,6 +59,16 @@ class LossDoubleActivation(Cause):
         kind = suspicion.facts["kind"]
         other = "nn.NLLLoss() on the logarithm" if kind == "softmax" else "nn.BCELoss()"
         return Fix(
-            text=f"Take the {kind} out of the model: the loss applies it. Or keep it and use {other}.",
+            text=f"Take one {kind} out of the model: the second squashes what the first confined to [0, 1]."
+            if suspicion.facts.get("in the model")
+            else f"Take the {kind} out of the model: the loss applies it. Or keep it and use {other}.",
             code=f"# in the model: return the scores, without {kind}\n# later: learn.get_preds(act=torch.{kind})",
         )
+
+
+def _two_in_the_model(findings: Findings) -> Suspicion | None:
+    lost = number(findings, "loss-fits-targets", "out of reach")
+    if texts(findings, "loss-fits-targets", "last activations") != ["Sigmoid", "Sigmoid"] or not lost > LOST:
+        return None
+    reason = f"a sigmoid of a sigmoid ends the model, and {lost:.0%} of what could be learned is out of reach"
+    return Suspicion(0.95, reason, ["the model's last activation"], {"kind": "sigmoid", "in the model": True})
