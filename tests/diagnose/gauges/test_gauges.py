@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from functools import partial
 
 import numpy as np
@@ -656,3 +657,25 @@ def test_where_all_is_recorded_nothing_is_told(caplog):
     assert watch.store.unrecorded == {}
     assert "unrecorded" not in watch.store.tables
     assert "not recorded" not in caplog.text
+
+
+def test_gradients_that_are_new_at_every_step_are_read_and_not_kept_alive():
+    born, alive = [], []
+
+    class Fresh(Callback):
+        order = 100
+
+        def before_step(self):
+            born.extend(weakref.ref(p.grad) for p in self.model.parameters())
+
+        def after_step(self):
+            for p in self.model.parameters():
+                p.grad = None
+            alive.append(sum(ref() is not None for ref in born))
+
+    watch, truth, _ = train(mlp(), steps=8, cbs=[Fresh()])
+    frame = watch.frame("gradients")
+    for step in (0, 2, 7):
+        for name, g in truth.gradients[step].items():
+            assert one(frame, step=step, parameter=name)["l2"] == pytest.approx(norm(g), rel=1e-5)
+    assert alive[3:] == [0] * 5  # at the first steps nobody knows yet that they will not come back
