@@ -2,9 +2,11 @@
 
 ## What it does
 Takes what the last layer with weights is given, or what the task says its features are, for every row of the batch, in
-training and in evaluation mode. Measures how far rows stand apart (spread over rows against size), the mean cosine of
+training and in evaluation mode; where the task's features are apart and the last layer is given one vector, the latter.
+Measures how far rows stand apart (spread over rows against size), the mean cosine of
 different rows, and the effective rank: the exponential of the entropy of the singular values, which is the number of
-rows if all directions count alike and 1 if all rows are one vector. The same is told of the inputs.
+rows if all directions count alike and 1 if all rows are one vector. The same is told of the inputs; of rows of integers
+(tokens, categories) the share of places at which two rows differ.
 
 ## Why it matters
 If every input is encoded alike, no head can tell them apart; self-supervised losses without labels can be minimised so.
@@ -33,11 +35,12 @@ from diagnose.checks._numbers import number
 from diagnose.checks._probing import hooked, leaves
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
-from diagnose.stats import floats
+from diagnose.stats import floats, tensors
 from diagnose.task import Task
 
 APART = 1e-4
 LESS = 0.1  # of how far the inputs stand apart
+MODES = ("train", "eval")
 WIDEST = 4096  # columns kept: more than enough for the rank of sixteen rows
 
 
@@ -55,16 +58,37 @@ class FeatureCollapse(Check):
         inputs = [t.flatten(1) for t in floats(lab.xb) if t.ndim > 1 and t.shape[0] == lab.rows]
         if inputs:
             found += _described(torch.cat(inputs, 1), "inputs")
-        for mode in ("train", "eval"):
-            z, place = self._features(lab, mode == "train")
+        elif whole := [t.flatten(1) for t in tensors(lab.xb) if t.ndim > 1 and t.shape[0] == lab.rows]:
+            found.append(_differing(torch.cat([t.long() for t in whole], 1)))
+        modes, place = self._features_of_task(lab)
+        if modes is None or _spread(modes["eval"]) >= APART:
+            try:
+                given, where = self._given_to_last(lab)
+                if modes is None or _spread(given["eval"]) < APART:
+                    modes, place = given, where
+            except NotApplicable:
+                if modes is None:
+                    raise
+        for mode, z in modes.items():
             found += _described(z, mode)
         return EvidenceList([*found, Evidence(name="features of", value=place)])
 
-    def _features(self, lab: Lab, training: bool) -> tuple[Tensor, str]:
+    def _features_of_task(self, lab: Lab) -> tuple[dict[str, Tensor] | None, str]:
+        if lab.task is None or type(lab.task).features is Task.features:
+            return None, ""
+        found = {}
+        for mode in MODES:
+            model = lab.twin().model
+            model.train(mode == "train")
+            found[mode] = lab.features(lab.task, model, lab.xb).flatten(1)
+        return found, "the task's features"
+
+    def _given_to_last(self, lab: Lab) -> tuple[dict[str, Tensor], str]:
+        found = {mode: self._given(lab, mode == "train") for mode in MODES}
+        return {mode: z for mode, (z, _) in found.items()}, found["eval"][1]
+
+    def _given(self, lab: Lab, training: bool) -> tuple[Tensor, str]:
         model = lab.twin().model
-        if lab.task is not None and type(lab.task).features is not Task.features:
-            model.train(training)
-            return lab.features(lab.task, model, lab.xb).flatten(1), "the task's features"
         names = {m: n for m, n in leaves(model).items() if any(p.ndim > 1 for p in m.parameters(recurse=False))}
         last: dict[str, Any] = {}
 
@@ -94,9 +118,20 @@ class FeatureCollapse(Check):
         return Judgement("warn", f"{told}; the inputs by {stated(inputs, 2)}: nearly one vector for every input")
 
 
-def _described(z: Tensor, where: str) -> list[Evidence]:
+def _spread(z: Tensor) -> float:
     z = z.detach().float()[:, :WIDEST]
-    spread = float((z - z.mean(0)).square().mean().sqrt() / z.square().mean().sqrt().clamp_min(1e-30))
+    return float((z - z.mean(0)).square().mean().sqrt() / z.square().mean().sqrt().clamp_min(1e-30))
+
+
+def _differing(rows: Tensor) -> Evidence:
+    rows = rows.detach()[:, :WIDEST]
+    n = len(rows)
+    apart = sum(float((rows != rows.roll(k, 0)).float().mean()) for k in range(1, n)) / max(n - 1, 1)
+    return Evidence(name="spread over rows", value=apart, unit="share of places", where="inputs")
+
+
+def _described(z: Tensor, where: str) -> list[Evidence]:
+    z, spread = z.detach().float()[:, :WIDEST], _spread(z)
     unit = z / z.norm(dim=1, keepdim=True).clamp_min(1e-30)
     rows = len(z)
     cosine = float(((unit @ unit.T).sum() - (unit * unit).sum()) / (rows * (rows - 1)))

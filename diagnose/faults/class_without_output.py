@@ -20,8 +20,11 @@ class ClassWithoutOutput(Fault):
         loader, n, item = indexed(learn, 1)
         class_label(item, n)
         outputs = last_linear(learn.model)[2].out_features
-        if not any(class_label(tuple(loader.dataset[i]), n) > 1 for i in range(min(len(loader.dataset), 100))):
+        seen = [class_label(tuple(loader.dataset[i]), n) for i in range(min(len(loader.dataset), 100))]
+        if max(seen) <= 1:
             raise NotApplicable("two classes may be one output's yes and no")
+        if max(seen) >= outputs:
+            raise NotApplicable(f"its targets are no classes of the last layer: they go up to {max(seen)} of {outputs}")
 
         def beyond(inputs: list[Any], targets: list[Any], i: int) -> tuple[list[Any], list[Any]]:
             return inputs, [like(targets[0], outputs)] if i % EVERY == 0 else targets

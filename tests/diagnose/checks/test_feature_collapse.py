@@ -5,10 +5,16 @@ import math
 import pytest
 import torch
 from learners import HEALTHY, digits
+from naming import cause_of, fault_of
+from odd_subjects import character_model
 from torch import nn
 from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
+from diagnose.causes import Findings
 from diagnose.checks.feature_collapse import FeatureCollapse, effective_rank
+from diagnose.isolate import untouched
+from diagnose.lab import Lab
+from diagnose.subject import from_task
 
 CHECK = FeatureCollapse()
 
@@ -32,6 +38,30 @@ def test_collapsed_encoder():
     assert status == "warn"
     assert "nearly one vector" in summary
     assert judged(CHECK, digits(model=Collapsed(1.0))).status == "pass"
+
+
+def test_rows_of_tokens_that_are_all_one_vector():
+    learn = character_model()
+    before = measured(CHECK, learn)
+    assert 0.5 < before.get("spread over rows", "inputs") <= 1
+    assert CHECK.judge(before).status == "pass"
+    fault_of("features-drowned").inject(learn)
+    found = measured(CHECK, learn)
+    assert CHECK.judge(found).status == "warn"
+    assert cause_of("representation-collapse").suspect(Findings({"feature-collapse": found}))
+
+
+def test_what_the_last_layer_is_given_where_the_features_of_the_task_are_apart():
+    subject = from_task("unmix", {}, seed=0, device="cpu")
+
+    def found():
+        with untouched(subject.learner):
+            return CHECK.measure(Lab(subject, 0))
+
+    assert found().get("features of") == "the task's features"
+    fault_of("features-drowned").inject(subject.learner)
+    assert found().get("features of").startswith("the input of head")
+    assert CHECK.judge(found()).status == "warn"
 
 
 def test_effective_rank():
