@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from diagnose.errors import DiagnoseError
 
@@ -375,7 +376,7 @@ def _slots(module: nn.Module) -> dict[str, tuple[tuple[int, str], Tensor]]:
     for prefix, owner in module.named_modules():
         own = [*owner.named_parameters(recurse=False), *owner.named_buffers(recurse=False)]
         for name, t in own:
-            if t.is_floating_point():
+            if not is_lazy(t) and t.is_floating_point():
                 found[f"{prefix}.{name}" if prefix else name] = ((id(owner), name), t)
     return found
 

@@ -21,7 +21,13 @@ class WeightsUnderAPrefix(Fault):
 
 
 def checkpoint(learn: Learner) -> dict[str, Tensor]:
-    """The model's tensors with their values in another order: of the size of its own, and not its own."""
+    """The model's tensors with their values in another order: of the size of its own, and not its own.
+
+    Raises:
+        NotApplicable: every tensor is of one value, so that no order differs from another.
+    """
+    if not any(bool((t != t.flatten()[0]).any()) for t in learn.model.state_dict().values() if t.numel()):
+        raise NotApplicable("all weights are of one value: another checkpoint would be the same")
     state = {}
     for name, t in learn.model.state_dict().items():
         state[name] = t.flatten()[torch.randperm(t.numel(), device=t.device)].view(t.shape).clone()
