@@ -19,6 +19,7 @@ from typing import Any
 
 _FACE = {
     "Diagnosis": "diagnose.diagnosis",
+    "PreflightGate": "diagnose.preflight",
     "Store": "diagnose.store",
     "Subject": "diagnose.subject",
     "Task": "diagnose.task",
@@ -28,7 +29,7 @@ _FACE = {
     "load": "diagnose.notebook",
 }
 
-__all__ = ["Diagnosis", "Store", "Subject", "Task", "Watch", "examine", "examine_learner", "load"]
+__all__ = ["Diagnosis", "PreflightGate", "Store", "Subject", "Task", "Watch", "examine", "examine_learner", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -123,8 +122,10 @@ def run(
     with _display(format, seconds) as (console, progress, say):
         say("importing torch and fastai")
         trackers = _trackers(tensorboard=tensorboard, comet=comet)
+        from diagnose import gate as gate_
         from diagnose import subject as subjects
         from diagnose.examination import examine
+        from diagnose.report import write_run
 
         say("building the Learner")
         if task:
@@ -133,6 +134,7 @@ def run(
             subject = subjects.from_spec(learner, seed, device)
         if weights:
             subject.should_hold(weights)
+        identity = subject.identity()  # of the code that is loaded, whatever is edited while it is examined
         progress.start()
         error = None
         try:
@@ -142,6 +144,9 @@ def run(
                 raise  # nothing explains it: the traceback says all there is
             error, diagnosis = e, e.diagnosis
         say("writing the report")
+        signed = gate_.issue(diagnosis, identity, complete=not (only or skip or error))
+        if signed is not None:
+            diagnosis.files[gate_.PASS] = signed
         folder = write_run(diagnosis, out)
         told = [line for name, write in trackers.items() if (line := _told(name, write, folder, say))]
     if format is Format.table:
@@ -176,6 +181,59 @@ def _told(name: str, write: Callable[[Path], object], folder: Path, say: Callabl
         print(f"diagnose: {e}", file=sys.stderr)
         return ""
     return f"{name}: {where}" if where else ""
+
+
+@app.command(
+    epilog="Examples:  diagnose gate unmix --max-age 7d  ·  diagnose gate --learner train.py:build && python train.py"
+    "  ·  diagnose gate reports/unmix/2026-11-24T09-30-00  ·  Exit codes: 0 the pass holds · 4 it does not · "
+    "2 usage error · 3 the subject's own code raised"
+)
+def gate(
+    what: Annotated[
+        str | None, typer.Argument(metavar="RUN|TASK", help="A run (name, path), or a registered task.")
+    ] = None,
+    learner: Annotated[
+        str | None, typer.Option(help="A function that returns a Learner: path/file.py:function.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the task.")
+    ] = None,
+    max_age: Annotated[str | None, typer.Option(help="Refuse an older pass: 7d, 12h, 30m.")] = None,
+    allow_warnings: Annotated[bool, typer.Option("--allow-warnings", help="Accept a verdict of warn.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the examination.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where run folders are.")] = Path("reports"),
+) -> None:
+    """Ask whether a signed pass holds for the code, data and settings of now; for scripts and CI.
+
+    `diagnose run` leaves a pass in the run folder if the verdict is pass. It is signed with DIAGNOSE_KEY, or with a key
+    of yours that is made at first use.
+    """
+    if (what is None) == (learner is None):
+        raise DiagnoseError("name one thing: a run, a task, or --learner path/file.py:function")
+    from diagnose import gate as gate_
+    from diagnose import subject as subjects
+    from diagnose.registry import task_entries
+    from diagnose.report import runs
+
+    bound = None if max_age is None else gate_.age(max_age)
+    pairs = _pairs(set_ or [])
+    folders = None
+    if learner:
+        subject = subjects.from_spec(learner, seed, device)
+    elif what in {e.id for e in task_entries()}:
+        subject = subjects.from_task(what, pairs, seed, device)
+    else:
+        folders = [runs.find(out, what).path]
+        subject = subjects.of_report(folders[0], device)
+    folders = gate_.runs_of(subject.name, out) if folders is None else folders
+    if not folders:
+        named = f"--learner {learner}" if learner else f"--task {what}"
+        again = " ".join(["diagnose run", named, *(f"--set {p}" for p in set_ or [])])
+        raise gate_.GateRefused(f"{subject.name} was not examined yet below {out}: run `{again}`")
+    folder, held = gate_.find(folders, subject.identity(), bound, allow_warnings)
+    said = f"{folder}: {held.verdict}, issued {held.date}; code, data and settings are as examined."
+    print(said)
 
 
 @app.command(
@@ -557,24 +615,6 @@ def _print_own(console, learner: str, rows) -> None:
 
 
 # ---- runs on disk ------------------------------------------------------------------------------------------------
-
-
-def write_run(diagnosis, out: Path) -> Path:
-    """Write a run folder, `out`/subject/time, whole or not at all."""
-    from diagnose import report
-
-    name = re.sub(r"[^\w.-]+", "-", diagnosis.subject.name).strip(".-") or "subject"
-    stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-    folder = out / name / stamp
-    count = 1
-    while folder.exists():
-        count += 1
-        folder = out / name / f"{stamp}.{count}"
-    try:
-        report.write(diagnosis, folder)
-    except OSError as e:
-        raise DiagnoseError(f"--out {out}: cannot write the report ({e.strerror or e}); choose another folder") from e
-    return folder
 
 
 def writable_folder(out: Path) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +123,11 @@ class Unchecked(Model):
 
     id: str
     reason: str
+
+
+def folder_name(subject: str) -> str:
+    """The folder that holds the runs of a subject: its name with nothing in it that a path could trip over."""
+    return re.sub(r"[^\w.-]+", "-", subject).strip(".-") or "subject"
 
 
 class SubjectInfo(Model):

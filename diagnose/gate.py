@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from diagnose.diagnosis import Diagnosis
+from diagnose.diagnosis import Diagnosis, folder_name
 from diagnose.errors import DiagnoseError
 from diagnose.identity import Identity, differences
 
@@ -217,7 +217,7 @@ def find(
 
 def runs_of(subject: str, out: Path) -> list[Path]:
     """Run folders of a subject below `out`, the newest first."""
-    folders = [p for p in (out / subject).glob("*") if (p / "report.json").is_file()]
+    folders = [p for p in (out / folder_name(subject)).glob("*") if (p / "report.json").is_file()]
     return sorted(folders, key=lambda p: (p.name, p.stat().st_mtime), reverse=True)
 
 

@@ -181,7 +181,11 @@ def _of_project(file: Path, name: str, task: Task | None) -> bool:
 
 def _imports(text: bytes, package: str) -> Iterator[str]:
     "Dotted names that a source may import, wherever in it."
-    for node in ast.walk(ast.parse(text)):
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):  # of another Python: its own text counts, what it imports cannot be told
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -236,7 +240,10 @@ def _counts(cb: Callback) -> bool:
 
 def _stable(thing: Any) -> str:
     "Its text, unless that holds an address."
-    text = repr(thing) if not hasattr(thing, "__qualname__") else thing.__qualname__
+    try:
+        text = thing.__qualname__ if hasattr(thing, "__qualname__") else repr(thing)
+    except Exception:  # a user's own __repr__
+        return type(thing).__qualname__
     return text if " at 0x" not in text else type(thing).__qualname__
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,12 +22,15 @@ from torch import nn
 
 from diagnose import registry
 from diagnose.changes import rate_text
-from diagnose.diagnosis import SubjectInfo
+from diagnose.diagnosis import Diagnosis, SubjectInfo
 from diagnose.errors import DiagnoseError, SubjectError
+from diagnose.identity import Identity, code_of, identity, settings_of, versions
 from diagnose.isolate import optimizer_name, seed_everything
 from diagnose.loads import Load, Recording, compared, recording
 from diagnose.stats import tensors
 from diagnose.task import Task, flat_settings, settings_from
+
+PACKAGES = {"diagnose": "learner-diagnose", "torch": "torch", "fastai": "fastai"}
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Subject:
         name: short, fit for a folder name.
         source: where it comes from: "task unmix", "train.py:build", "a live Learner".
         task: knowledge of a registered task, None for a Learner of the user's own.
-        code: source text that the Learner was built from, for the fingerprint.
+        modules: those of the builder, whose code counts beside that of the Learner's parts.
         loads: what became of the weights that were loaded while it was built; None if nobody saw it being built.
     """
 
@@ -46,7 +49,7 @@ class Subject:
     source: str
     learner: Learner
     task: Task | None = None
-    code: list[str] = field(default_factory=list)
+    modules: list[ModuleType] = field(default_factory=list)
     loads: list[Load] | None = None
 
     def __post_init__(self):
@@ -96,15 +99,15 @@ class Subject:
             optimizer=f"{optimizer_name(self.learner)}, learning rate {rate_text(self.learner.lr)}",
         )
 
+    def identity(self) -> Identity:
+        """What the verdict depends on: code, settings, model, data, versions, device."""
+        return identity(self.learner, self.task, self.modules)
+
     def fingerprint(self) -> str:
-        """SHA-256 over source, settings, model structure and the versions that the verdict depends on."""
-        h = hashlib.sha256()
-        for part in [*self.code, repr(sorted(self.settings.items())), str(self.learner.model), *_versions().values()]:
-            h.update(part.encode())
-            h.update(b"\0")
-        for name, p in self.learner.model.named_parameters():
-            h.update(f"{name} {tuple(p.shape)} {p.dtype} {p.requires_grad}".encode())
-        return h.hexdigest()
+        """SHA-256 over code, settings, model structure and versions: all of its identity that needs no data read."""
+        learn = self.learner
+        parts = {**code_of(learn, self.task, self.modules), **settings_of(learn, self.task), **versions()}
+        return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()
 
 
 def _named(func: Any) -> str:
@@ -112,11 +115,6 @@ def _named(func: Any) -> str:
         text = repr(func)
         return text if len(text) <= 120 and " at 0x" not in text else type(func).__name__
     return f"{func.__module__}.{func.__qualname__}"
-
-
-def _versions() -> dict[str, str]:
-    names = {"diagnose": "learner-diagnose", "torch": "torch", "fastai": "fastai"}
-    return {short: version(dist) for short, dist in names.items()}
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -131,7 +129,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cpu threads": torch.get_num_threads(),
         "memory": f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free",
         "python": platform.python_version(),
-        **_versions(),
+        **{name: version(dist) for name, dist in PACKAGES.items()},
         "torchvision": version("torchvision"),
         "numpy": version("numpy"),
         "platform": platform.platform(terse=True),
@@ -185,10 +183,7 @@ def from_task(name: str, pairs: dict[str, str] | None = None, seed: int = 0, dev
     task = cls(settings_from(cls.Settings, pairs or {}))
     with recording() as record:
         learn = _run("building the Learner", lambda: task.learner(seed, pick_device(device)))
-    module = sys.modules[cls.__module__]
-    package = Path(inspect.getfile(module)).parent.parent
-    code = [p.read_text(encoding="utf-8") for p in sorted(package.rglob("*.py"))]
-    return _seen(Subject(name, f"task {name}", learn, task, code), record)
+    return _seen(Subject(name, f"task {name}", learn, task, [sys.modules[cls.__module__]]), record)
 
 
 def from_spec(spec: str, seed: int = 0, device: str = "auto") -> Subject:
@@ -229,17 +224,34 @@ def _built(spec: str, place: str, function: str, seed: int, device: torch.device
         raise DiagnoseError(f"--learner {spec}: {function} needs arguments ({', '.join(needed)}); give them defaults")
     seed_everything(seed)
     learn = _run("building the Learner", lambda: _on_device(build, device))
-    code = [Path(inspect.getfile(module)).read_text(encoding="utf-8", errors="replace")]
     name = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
-    return Subject(f"{name}-{function}", spec, learn, code=code)
+    return Subject(f"{name}-{function}", spec, learn, modules=[module])
+
+
+def of_report(folder: Path, device: str = "auto") -> Subject:
+    """The subject of a run folder, built anew from its task and settings, or from its function.
+
+    Raises:
+        DiagnoseError: the report cannot be read, or it is of a live Learner, which nobody can build anew.
+        SubjectError: its own code raised.
+    """
+    try:
+        report = Diagnosis.load(folder)
+    except (OSError, ValueError) as e:
+        raise DiagnoseError(f"{folder}: no report that this version reads ({type(e).__name__})") from e
+    if report.subject.task:
+        pairs = {name: str(value) for name, value in report.subject.settings.items()}
+        return from_task(report.subject.task, pairs, report.seed, device)
+    if ":" in report.subject.source:
+        return from_spec(report.subject.source, report.seed, device)
+    raise DiagnoseError(
+        f"{folder}: a live Learner was examined; verify it where it lives: cbs=PreflightGate({str(folder)!r})"
+    )
 
 
 def from_learner(learn: Learner, name: str = "learner") -> Subject:
     """A live Learner."""
-    code = []
-    with contextlib.suppress(OSError, TypeError):  # a class of an interactive session has no source
-        code = [inspect.getsource(type(learn.model))]
-    return Subject(name, "a live Learner", learn, code=code)
+    return Subject(name, "a live Learner", learn)
 
 
 def _parameters(f: Callable) -> list[inspect.Parameter]:

@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,28 @@ def write(diagnosis: Diagnosis, folder: Path) -> None:
         if isinstance(error, OSError):
             raise DiagnoseError(f"cannot write the run folder {folder}: {error.strerror or error}") from error
         raise
+
+
+def write_run(diagnosis: Diagnosis, out: Path) -> Path:
+    """Write a run folder of its own, `out`/subject/time, whole or not at all.
+
+    Raises:
+        DiagnoseError: it cannot be written.
+    """
+    from diagnose.diagnosis import folder_name
+
+    name = folder_name(diagnosis.subject.name)
+    stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    folder = out / name / stamp
+    count = 1
+    while folder.exists():
+        count += 1
+        folder = out / name / f"{stamp}.{count}"
+    try:
+        write(diagnosis, folder)
+    except OSError as e:
+        raise DiagnoseError(f"--out {out}: cannot write the report ({e.strerror or e}); choose another folder") from e
+    return folder
 
 
 def _previous(diagnosis: Diagnosis, folder: Path) -> Diagnosis | None:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
+import torch
 
 from diagnose import gate
 from diagnose.diagnosis import Diagnosis, SubjectInfo, Tool
@@ -329,3 +331,131 @@ def test_settings_model_and_data_are_told_apart(project):
     (project / "train.py").write_text(text)
     (project / "nets/parts.py").write_text("width = 3")
     assert "model structure" in {k for k, v in seen(project).items() if first[k] != v}
+
+
+# ---- the command and the callback ----------------------------------------------------------------------------------
+
+BUILDER = """
+    import sys
+    sys.path.insert(0, {support!r})
+    from learners import digits
+
+    def build():
+        return digits(lr=3e-3)
+
+    def too_high():
+        return digits(lr=30.0)
+    """
+
+
+@pytest.fixture
+def diagnose(monkeypatch, capsys, tmp_path):
+    """Runs the command in this process, in a folder with `train.py`; gives exit code, output and errors."""
+    from diagnose import cli
+
+    monkeypatch.chdir(tmp_path)
+    support = str(Path(__file__).parents[1] / "support")
+    (tmp_path / "train.py").write_text(textwrap.dedent(BUILDER.format(support=support)))
+    monkeypatch.delitem(sys.modules, "train", raising=False)
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["diagnose", *map(str, args)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as e:
+            code = e.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def steady(monkeypatch):
+    """The tool's own source may be under edit while its tests run."""
+    monkeypatch.setattr("diagnose.identity._own_source", lambda: "steady")
+
+
+def test_run_leaves_a_pass_and_the_gate_opens_for_it_alone(diagnose, steady, tmp_path):
+    assert diagnose("gate", "--learner", "train.py:build")[0] == 4
+    code, *_ = diagnose("run", "--learner", "train.py:build", "--device", "cpu", "--out", "reports")
+    assert code == 0
+    code, out, _ = diagnose("gate", "--learner", "train.py:build", "--device", "cpu", "--max-age", "1h")
+    assert code == 0
+    assert "pass, issued" in out
+    (run,) = (tmp_path / "reports" / "train-build").iterdir()
+    assert diagnose("gate", run, "--device", "cpu")[0] == 0
+
+    text = (tmp_path / "train.py").read_text()
+    (tmp_path / "train.py").write_text(text.replace("3e-3", "4e-3"))
+    code, _, err = diagnose("gate", run, "--device", "cpu")
+    assert code == 4
+    assert "changed since the examination: train.py changed" in err
+    (tmp_path / "train.py").write_text(text)
+    assert diagnose("gate", run, "--device", "cpu")[0] == 0
+    edited(run, verdict="fail")
+    code, _, err = diagnose("gate", "--learner", "train.py:build", "--device", "cpu")
+    assert (code, "edited" in err) == (4, True)
+
+
+def test_what_fails_or_was_examined_in_part_leaves_no_pass(diagnose, tmp_path):
+    args = ("--device", "cpu", "--out", "reports")
+    assert diagnose("run", "--learner", "train.py:too_high", *args)[0] == 1
+    assert diagnose("run", "--learner", "train.py:build", "--only", "loss-finite", *args)[0] in (0, 2)
+    assert list(tmp_path.glob("reports/*/*/pass.json")) == []
+    code, _, err = diagnose("gate", "--learner", "train.py:too_high", "--device", "cpu")
+    assert code == 4
+    assert "the verdict was fail" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "name one thing"),
+        (["unmix", "--learner", "train.py:build"], "name one thing"),
+        (["no-such-run"], "no-such-run"),
+        (["unmix", "--max-age", "soon"], "for instance 7d"),
+    ],
+)
+def test_a_wrong_question_is_a_usage_error(diagnose, args, said):
+    code, _, err = diagnose("gate", *args)
+    assert code == 2
+    assert said in err
+
+
+def test_the_callback_stops_training_without_a_pass_and_examines_on_request(tmp_path, steady):
+    from learners import digits
+
+    from diagnose import PreflightGate
+
+    learn = digits(lr=3e-3)
+    before = [p.detach().clone() for p in learn.model.parameters()]
+    with pytest.raises(GateRefused, match="nothing was examined yet"), learn.no_bar(), learn.no_logging():
+        learn.fit(1, cbs=PreflightGate(tmp_path / "runs"))
+    assert all(map(torch.equal, before, learn.model.parameters())), "refused before the first step"
+    with learn.no_bar(), learn.no_logging():
+        learn.validate(cbs=PreflightGate(tmp_path / "runs"))  # needs no pass
+        asked = PreflightGate(tmp_path / "runs", examine=True)
+        learn.fit(1, cbs=asked)
+    assert asked.granted.verdict == "pass"
+    assert not all(map(torch.equal, before, learn.model.parameters()))
+    held = PreflightGate(tmp_path / "runs", max_age="1h")
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1, cbs=held)
+    assert held.granted.report == asked.granted.report
+    learn.lr = 0.5
+    with pytest.raises(GateRefused, match=r"setting lr: 0\.003, now 0\.5"), learn.no_bar(), learn.no_logging():
+        learn.fit(1, cbs=PreflightGate(tmp_path / "runs"))
+
+
+def test_the_callback_refuses_what_the_examination_fails(tmp_path, steady):
+    from learners import digits
+
+    from diagnose import PreflightGate
+
+    learn = digits(lr=30.0)
+    before = [p.detach().clone() for p in learn.model.parameters()]
+    with pytest.raises(GateRefused, match="the verdict was fail"), learn.no_bar(), learn.no_logging():
+        learn.fit(1, cbs=PreflightGate(tmp_path / "runs", examine=True))
+    assert all(map(torch.equal, before, learn.model.parameters()))
