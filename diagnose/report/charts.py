@@ -175,8 +175,11 @@ def decades(low: float, high: float) -> list[float]:
     if span > 2:
         every = math.ceil(span / 5)
         return [float(d) for d in range(math.ceil(low), math.floor(high) + 1) if d % every == 0]
-    found = [d + math.log10(m) for d in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
-    inside = [v for v in found if low <= v <= high]
+    whole = range(math.floor(low), math.ceil(high) + 1)
+    for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8)):
+        inside = [v for d in whole for m in steps if low <= (v := d + math.log10(m)) <= high]
+        if len(inside) > 2:
+            return inside
     return inside or [(low + high) / 2]
 
 
@@ -190,19 +193,30 @@ def heat(found: Heat, label: str) -> Markup:
     picture = {"x": f"{LEFT}", "y": f"{high}", "width": f"{WIDTH - LEFT - RIGHT}", "height": f"{low - high}"}
     picture |= {"preserveAspectRatio": "none", "href": f"data:image/png;base64,{_picture(rows)}", "class": "pixels"}
     _text(svg, 2, 13, "value", "start", "title")
+    _key(svg, float(np.nan_to_num(rows).max(initial=0.0)))
     ET.SubElement(svg, "image", picture)
     for edge, text in marks(found.edges):
         at = low - edge * height
         _line(svg, LEFT - 4, at, LEFT, at, "axis")
         _text(svg, LEFT - 7, at + 4, text, "end", "tick")
     if broken:
-        _text(svg, LEFT + 4, TOP - 4, "top row: NaN and infinity", "start", "note")
+        _text(svg, LEFT + 6, TOP + 14, "top row: NaN, ∞", "start", "over")
     steps = [int(s) for s in found.steps]
     last = len(steps) - 1
     each = (WIDTH - LEFT - RIGHT) / max(len(steps), 1)
     feet = [(LEFT + (i + 0.5) * each, f"{steps[i]:,}") for i in sorted({0, last // 2, last}) if steps]
     _feet(svg, feet, "step")
     return _markup(svg)
+
+
+def _key(svg: ET.Element, largest: float) -> None:
+    "What the colours of a heat map say: shares of all values, by their root."
+    right = WIDTH - RIGHT - 44
+    _text(svg, right - 10 * len(PALETTE) - 6, 13, "share: 0", "end", "tick")
+    for i, colour in enumerate(PALETTE):
+        at = right - 10 * (len(PALETTE) - i)
+        _shape(svg, "rect", "key", x=at, y=4, width=10, height=10, fill="#" + bytes(colour).hex())
+    _text(svg, right + 6, 13, f"{100 * largest:.2g} %", "start", "tick")
 
 
 def marks(edges: np.ndarray) -> list[tuple[float, str]]:

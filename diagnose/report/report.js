@@ -117,8 +117,10 @@ function decades(low, high) {
   if (high - low > 2) {
     const every = Math.ceil((high - low) / 5);
     for (let d = Math.ceil(low); d <= high; d++) if (d % every === 0) found.push(d);
-  } else {
-    for (let d = Math.floor(low); d <= high; d++) for (const m of [1, 2, 5]) {
+  } else for (const steps of [[1, 2, 5], [1, 1.5, 2, 3, 4, 5, 6, 7, 8]]) {
+    if (found.length > 2) break;
+    found.length = 0;
+    for (let d = Math.floor(low); d <= high; d++) for (const m of steps) {
       const at = d + Math.log10(m);
       if (at >= low && at <= high) found.push(at);
     }
@@ -488,6 +490,10 @@ class Heat extends Chart {
       image.data.set([...this.record.colour(cell / brightest), 255], at);
     }
     pen.putImageData(image, 0, 0);
+    const right = this.width - RIGHT - 44, { palette } = this.record;
+    this.text(right - 10 * palette.length - 6, 13, "share: 0", "end", "tick");
+    palette.forEach((c, i) => this.svg.append(make("rect", { class: "key", x: right - 10 * (palette.length - i), y: 4, width: 10, height: 10, fill: `rgb(${c})` })));
+    this.text(right + 6, 13, `${number(100 * (brightest / SCALE) ** 2, 2)} %`, "start", "tick");
     const [low, high] = this.seen, ground = this.height - BOTTOM, tall = (ground - TOP) / rows;
     const cut = make("canvas", { width: Math.max(1, Math.round(high) - Math.round(low)), height: rows });
     this.seen = [Math.round(low), Math.round(low) + cut.width];
@@ -499,7 +505,7 @@ class Heat extends Chart {
       this.line(LEFT - 4, ground - edge * tall, LEFT, ground - edge * tall, "axis");
       this.text(LEFT - 7, ground - edge * tall + 4, number(value, 2), "end", "tick");
     }
-    if (rows === 2 * kept + 4) this.text(LEFT + 4, TOP - 4, "top row: NaN and infinity", "start", "note");
+    if (rows === 2 * kept + 4) this.text(LEFT + 6, TOP + 14, "top row: NaN, ∞", "start", "over");
     const some = evenly(cut.width, Math.max(2, Math.min(6, Math.floor(this.width / 110)))).map((i) => this.seen[0] + i);
     this.feet(some.map((i) => [this.to(i + 0.5), number(this.of.steps[i])]));
     if (this.cursor !== null) this.point(this.cursor);

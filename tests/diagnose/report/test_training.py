@@ -16,7 +16,7 @@ from diagnose import report
 from diagnose.diagnosis import Diagnosis
 from diagnose.report import html
 from diagnose.report.recorded import opened, recorded
-from diagnose.report.training import FEWEST, LEVELS, SCALE, packed, training
+from diagnose.report.training import ABSENT, FEWEST, LEVELS, SCALE, packed, training
 from diagnose.stats import Summary, summarise
 from diagnose.store import Store
 
@@ -130,6 +130,25 @@ def test_a_page_without_a_record_has_no_such_section(samples):
     page = html.render(samples.passing())
     assert 'id="training"' not in page
     assert 'href="#training"' not in page
+
+
+def test_a_parameter_that_never_got_a_gradient_is_drawn_as_nothing():
+    store = Store()
+    for step in range(3):
+        empty = {"l2": [math.nan], "zeros": [math.nan], "nonfinite": [math.nan]}
+        empty = {k: np.array(v, np.float32) for k, v in empty.items()}
+        store.append(
+            "gradients",
+            {"step": [step], "parameter": ["frozen"], "missing": [True], **empty}
+            | {"histogram": np.zeros((1, 64), np.uint16), "top": np.zeros(1, np.int16)},
+        )
+    shown = training(recorded(store))
+    assert shown.tables == []
+    assert shown.heat.title == "Gradients of frozen"
+    assert "share: 0" in shown.heat.picture
+    header, body = unpacked(shown.packed)
+    at, bins, _ = header["heats"][0]["maps"][0]
+    assert set(body[at : at + 3 * (2 * bins + 4)]) == {ABSENT}
 
 
 def test_alarms_and_tables_read_without_a_script(samples):
