@@ -471,6 +471,8 @@ def _score(suspicion: Suspicion, settled: Settled | None, learned: bool, when_le
     score = 0.8 * suspicion.strength
     if learned and not settled and not when_learned:
         return round(score / 2, 3)  # a doubt, and no hindrance so far
+    if settled and settled.proof.kind == "trial":
+        score *= 0.5 + 0.5 * min(level(settled.proof.after.learned), 1.0)  # a cure counts for what it restored
     return round(min(score, 0.3) if learned and settled else score, 3)  # tried, unproven, and no hindrance
 
 

@@ -7,7 +7,7 @@ Hidden layers of a few units, in front of a task with many answers.
 What one unit lets through is one number: ten classes cannot be told apart by it.
 
 ## How it is found
-The check `wider-narrower`: with twice the width more is learned of a batch that is not learned as it is.
+The check `wider-narrower`: with twice or eight times the width more is learned of a batch that is not learned as it is.
 
 ## How it is proven
 The same net with every hidden width times eight learns the same batch in as many steps. As it is, and drawn anew at its
@@ -42,18 +42,19 @@ WIDER = 8.0
 
 
 class CapacityTooSmall(Cause):
-    """Suspected when twice the width learns more."""
+    """Suspected when a wider net learns more."""
 
     explains = ("lr-too-high", "lr-too-low", "head-too-weak")
     questions = (16,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         before = max(number(findings, CHECK, "learned", "as it is"), 0.0)
-        twice = number(findings, CHECK, "learned", "hidden widths times 2")
-        if not (before < LEARNED and twice - before >= NO_DIFFERENCE):
-            return None
-        reason = f"{before:.0%} of the batch is learned, {twice:.0%} with hidden layers twice as wide"
-        return Suspicion(0.6, reason, ["hidden widths"])
+        for times, told in ((2, "twice"), (8, "eight times")):
+            after = number(findings, CHECK, "learned", f"hidden widths times {times}")
+            if before < LEARNED and after - before >= NO_DIFFERENCE:
+                reason = f"{before:.0%} of the batch is learned, {after:.0%} with hidden layers {told} as wide"
+                return Suspicion(0.6, reason, ["hidden widths"])
+        return None
 
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
         return self._widths(lab, WIDER)

@@ -10,12 +10,12 @@ from PIL import Image
 from torch import nn
 
 from diagnose import registry
-from diagnose.causes import Cause, Findings
+from diagnose.causes import Cause, Findings, Settled, Suspicion
 from diagnose.checks import EvidenceList
-from diagnose.diagnosis import QUESTIONS, CauseResult, Diagnosis, Fix
+from diagnose.diagnosis import QUESTIONS, CauseResult, Diagnosis, Fix, Proof, Side
 from diagnose.errors import DiagnoseError
 from diagnose.evidence import Evidence
-from diagnose.examination import examine, in_order
+from diagnose.examination import _score, examine, in_order
 from diagnose.faults import Fault
 from diagnose.lab import Lab
 from diagnose.samples import samples
@@ -44,6 +44,17 @@ def test_proven_stands_before_suspected_before_refuted_before_symptom():
     ]
     ordered = [r.id for r in in_order(results, CAUSES)]
     assert ordered == ["lr-too-low", "params-frozen", "init-constant", "output-collapse"]
+
+
+def test_an_unproven_cure_counts_for_what_it_restored():
+    def tried(learned):
+        proof = Proof(
+            change="x", kind="trial", before=Side(summary="", learned=0.0), after=Side(summary="", learned=learned)
+        )
+        return _score(Suspicion(0.6, "x"), Settled(False, False, proof), False, False)
+
+    assert tried(0.1) < tried(0.4) < _score(Suspicion(0.6, "x"), None, False, False)
+    assert tried(float("nan")) == tried(-3.0) == tried(0.0)
 
 
 def test_no_cause_explains_in_a_circle():
