@@ -47,7 +47,7 @@ def installed() -> None:
 
 
 class EventFiles(Tracker):
-    """The event files of one folder. `flush` ends a file, the next entry begins another; TensorBoard reads all of them.
+    """Event files in one folder: one, whatever the number of fits, as those of one second are read in any order.
 
     All numbers of a step are one event: SummaryWriter writes one for each, which costs many times as much, and Comet,
     which patches it when it is imported, would log them a second time.
@@ -142,11 +142,12 @@ class EventFiles(Tracker):
 
     def flush(self) -> None:
         if self._file is not None:
-            file, self._file = self._file, None
-            file.close()
+            self._file.flush()
 
     def close(self) -> None:
-        self.flush()
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
 
 
 def _narrow(value: float) -> float:
