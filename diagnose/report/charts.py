@@ -104,7 +104,8 @@ def lines(
 ) -> Markup:
     """Recorded quantities over steps, (steps, values) each, in the colours c0, c1, ...; outliers are cut off.
 
-    On a logarithmic axis what is not above zero is left out, as is everywhere what is not finite. `constant` and
+    On a logarithmic axis zero stands on the ground and what is below is left out, as is everywhere what is not finite.
+    `constant` and
     `floor`, on a linear axis only, are the lines between which a loss is learned.
     """
     svg = _svg(WIDTH, HEIGHT, "chart", label)
@@ -115,6 +116,8 @@ def lines(
         high = max(finite, default=0.0)
         low = max(min(finite, default=-1.0), high - DECADES)
         y = _Axis(low - 0.05 * (high - low) - 0.02, high + 0.05 * (high - low) + 0.02, HEIGHT - BOTTOM, TOP)
+        raw = [np.asarray(values) for _, values in series]
+        every = [[y.low if z == 0 else v for v, z in zip(logs, values)] for logs, values in zip(every, raw)]
     else:
         y = _Axis(*extent([v for values in every for v in values], [constant], [floor]), HEIGHT - BOTTOM, TOP)
     ends = [int(s) for steps, _ in series if len(steps) for s in (steps[0], steps[-1])] or [0]

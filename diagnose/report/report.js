@@ -284,7 +284,8 @@ class Lines extends Chart {
     const room = 0.06 * (high - low) || 0.05 * Math.abs(high) || 0.5;
     [low, high] = [low - room, high + room];
     const ground = this.height - BOTTOM;
-    this.up = (v) => ground - (Math.min(Math.max(y(v), low - room), high + room) - low) / (high - low) * (ground - TOP);
+    const drawn = (v) => Number.isFinite(y(v)) || (this.log && v === 0); // zero stands on the ground
+    this.up = (v) => (this.log && v === 0) ? ground : ground - (Math.min(Math.max(y(v), low - room), high + room) - low) / (high - low) * (ground - TOP);
     for (const tick of this.log ? decades(low, high) : ticks(low, high)) {
       const level = ground - (tick - low) / (high - low) * (ground - TOP);
       this.line(LEFT, level, this.width - RIGHT, level, "grid");
@@ -296,15 +297,14 @@ class Lines extends Chart {
     this.paths = this.series.map((s) => {
       let path = "", lifted = true;
       s.steps.forEach((step, i) => {
-        const v = y(s.values[i]);
-        if (!Number.isFinite(v) || step < first || step > last) { lifted = true; return; }
+        if (!drawn(s.values[i]) || step < first || step > last) { lifted = true; return; }
         path += `${lifted ? "M" : "L"}${this.to(step).toFixed(1)} ${this.up(s.values[i]).toFixed(1)}`;
-        if (lifted && !Number.isFinite(y(s.values[i + 1] ?? NaN))) path += "h.1"; // alone between breaks: a dot
+        if (lifted && !drawn(s.values[i + 1] ?? NaN)) path += "h.1"; // alone between breaks: a dot
         lifted = false;
       });
-      const drawn = make("path", { class: `line c${s.colour % COLOURS} d${Math.floor(s.colour / COLOURS) % DASHES}`, d: path });
-      this.svg.append(drawn);
-      return drawn;
+      const line = make("path", { class: `line c${s.colour % COLOURS} d${Math.floor(s.colour / COLOURS) % DASHES}`, d: path });
+      this.svg.append(line);
+      return line;
     });
     if (this.cursor !== null) this.point(this.cursor);
   }

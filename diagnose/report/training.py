@@ -29,9 +29,9 @@ RELATIVE = ("ratio", "distance")  # to the weights, which may have been zero
 SCALE = 62  # levels of the root of a share: a step from 1 % is as large as the noise of 4,096 samples
 
 CURVES = (
-    ("loss", "Loss", "loss", "it should fall", False),
+    ("loss", "Training loss", "", "it should fall", False),
     ("gradient_norm", "Gradient norm", "loss / weight", "it should neither vanish nor grow without end", True),
-    ("output_spread", "Spread of the outputs over the batch", "", "near zero, every item gets the same answer", True),
+    ("output_spread", "Spread of the outputs over the batch", "", "at zero every item gets the same answer", True),
     ("lr_0", "Learning rate", "", "as the schedule set it for the first group", True),
 )
 KINDS = (

@@ -7,6 +7,7 @@ import math
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -197,6 +198,27 @@ def test_any_two_curves_can_be_drawn(before, after, c0, c1, f0, f1):
             slack = 1e-6 * (laid_out.high - laid_out.low)
             assert all(laid_out.low - slack <= y <= laid_out.high + slack for _, y in piece)
         assert not re.search(r'"[^"]*\b(nan|inf)\b[^"]*"', charts.panel(curve, laid_out, "before", ""))
+
+
+@given(st.lists(any_curve.map(np.array), min_size=1, max_size=3), st.booleans())
+def test_any_recorded_curves_can_be_drawn(curves, logarithmic):
+    drawn = charts.lines([(np.arange(len(c)) * 3, c) for c in curves], "title", logarithmic, "label")
+    assert not re.search(r'="[^"]*\b(nan|inf)\b[^"]*"', drawn)
+
+
+def test_zero_stands_on_the_ground_of_a_logarithmic_axis():
+    drawn = charts.lines([(np.arange(4), np.array([1.0, 0.01, 0.0, 0.0]))], "title", True, "label")
+    (path,) = re.findall(r'class="line c0" d="M([^"]*)"', drawn)
+    heights = [float(p.split(" ")[1]) for p in path.split("L")]
+    ground = charts.HEIGHT - charts.BOTTOM
+    assert heights[0] < heights[1] < heights[2] == heights[3] == pytest.approx(ground, abs=0.1)
+
+
+@given(st.floats(-300, 300), st.floats(0.001, 600))
+def test_logarithmic_marks_are_few_and_inside(low, span):
+    marks = charts.decades(low, low + span)
+    assert 1 <= len(marks) <= 24
+    assert all(low <= m <= low + span for m in marks)
 
 
 def test_an_outlier_does_not_flatten_the_curve():
