@@ -265,7 +265,7 @@ def recorded(store: Store, most: int = MOST) -> Recorded | None:
     every = steps[0]
     return Recorded(
         len(every), int(every[0]), int(every[-1]), curves, grids, histograms, _alarms(store, tables),
-        dict(getattr(store, "notes", None) or {}),
+        _notes(store, tables),
     )  # fmt: skip
 
 
@@ -381,6 +381,11 @@ def _places(rows: pa.Table, keys: list[str]) -> tuple[list[str], np.ndarray]:
         else:
             names.append(place_name(str(by_key["layer"]), str(by_key["kind"]), by_key["call"], by_key.get("part", 0)))
     return names, rank[at.reshape(-1)]
+
+
+def _notes(store: Store, tables: set[str]) -> dict[str, str]:
+    rows = store.arrow("unrecorded").to_pylist() if "unrecorded" in tables else []
+    return {r["where"] or "the model": r["reason"] or "" for r in rows}
 
 
 def _alarms(store: Store, tables: set[str]) -> list[Raised]:

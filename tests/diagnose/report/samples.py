@@ -282,6 +282,7 @@ def recording(layers: list[str], steps: int = 60, **changes) -> Diagnosis:
     """A diagnosis that carries a record of these layers, with an alarm."""
     store = record(layers, steps)
     store.append("alarms", {"step": [steps // 2], "id": ["layer-died"], "where": [layers[0]], "message": [layers[-1]]})
+    store.append("unrecorded", {"step": [0], "where": [layers[0]], "reason": [f"{layers[-1]} is compiled"]})
     made = diagnosis(gauges="gauges", **changes)
     made.files.update({f"gauges/{name}": data for name, data in store.files().items()})
     return made

@@ -156,3 +156,11 @@ def test_parameters_stand_in_the_order_of_the_model():
     grid = recorded(store).grids["updates"]
     assert grid.places == ["first", "second", "other"]
     assert grid.values["ratio"][:, 0].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_what_could_not_be_recorded_is_told_with_the_reason():
+    store = Store()
+    weights(store, 0, {"a": torch.ones(4)})
+    assert recorded(store).notes == {}
+    store.append("unrecorded", {"step": [0, 0], "where": ["", "body.2"], "reason": ["threads", "<b>compiled</b>"]})
+    assert recorded(store).notes == {"the model": "threads", "body.2": "<b>compiled</b>"}

@@ -154,6 +154,8 @@ def test_a_parameter_that_never_got_a_gradient_is_drawn_as_nothing():
 def test_alarms_and_tables_read_without_a_script(samples):
     page = html.render(samples.recorded())
     assert "layer-died" in page
+    assert "What was not recorded, and why" in page
+    assert "encoder.11 is compiled" in page
     rows = re.findall(r"<table class=\"plain shaded\" id=\"(\w+)\">.*?<tbody>(.*?)</tbody>", page, re.DOTALL)
     assert [(id, body.count("<tr>")) for id, body in rows] == [("layers", 12), ("parameters", 12)]
     assert page.count('data-kind="curve"') == 3
