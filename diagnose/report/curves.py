@@ -1,12 +1,16 @@
-"""Layout of the two loss curves of a proof: one axis for both, outliers clipped, breaks where a loss is not finite."""
+"""What is drawn of curves: both losses of a proof on one axis, outliers clipped, breaks where a loss is not finite; the
+rungs of a learning-rate ladder."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
-from diagnose.diagnosis import Side
+from diagnose.diagnosis import CheckResult, Side
+from diagnose.evidence import Evidence
 from diagnose.report import words
 
 HEADROOM = 1.5  # the axis ends this many spans (best constant minus floor) above the best constant
@@ -196,3 +200,27 @@ def _notes(curve: Curve, low: float, high: float) -> list[str]:
     if len(curve.values) > DRAWN:
         notes.append(f"{len(curve.values):,} steps; the drawing keeps the highest and lowest of each short stretch.")
     return notes
+
+
+def rungs(check: CheckResult) -> tuple[list[tuple[float, float]], float | None]:
+    """(learning rate, share learned) in order, of a check that measured `learned` at several, and the configured rate.
+
+    `where` of such evidence is "lr=...".
+    """
+    steps = [(rate, float(e.value)) for e in check.evidence if (rate := _rung(e)) is not None]
+    configured = (_positive(e.value) for e in check.evidence if e.name == "configured rate")
+    return sorted(steps), next((r for r in configured if r), None)
+
+
+def _rung(item: Evidence) -> float | None:
+    measured = item.name == "learned" and isinstance(item.value, (int, float)) and not isinstance(item.value, bool)
+    return _positive(item.where.removeprefix("lr=")) if measured and item.where.startswith("lr=") else None
+
+
+def _positive(rate: Any) -> float | None:
+    "A learning rate from text such as 3e-03, or slice(1e-05, 1e-03), whose last one counts."
+    try:
+        number = float(re.sub(r"^slice\((?:.*,)?(.*)\)$", r"\1", str(rate)))
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from diagnose.diagnosis import CheckResult, Diagnosis
-from diagnose.evidence import Evidence
-from diagnose.report import charts, words
+from diagnose.report import charts, curves, words
 
 ROWS = 16  # of a figure with a line for each setting, at most
 
@@ -38,12 +35,9 @@ def experiments(diagnosis: Diagnosis) -> list[Experiment]:
 def ladder(diagnosis: Diagnosis) -> Experiment | None:
     """The learning-rate ladder, if the check measured `learned` at two rates (`where` is "lr=...") or more."""
     for check in diagnosis.checks:
-        rungs = [(r, float(e.value)) for e in check.evidence if e.name == "learned" and (r := _rate(e)) is not None]
+        rungs, configured = curves.rungs(check)
         if len(rungs) < 2:
             continue
-        rungs.sort()
-        named = (e.value for e in check.evidence if e.name == "configured rate")
-        configured = next((r for r in map(_positive, named) if r), None)
         said = "; ".join(f"{r:.3g}: {words.learned(v)}" for r, v in rungs)
         mark = f" The configured rate is {configured:.3g}." if configured else ""
         picture = charts.ladder(rungs, configured, f"Share learned at each learning rate. {said}.{mark}")
@@ -141,18 +135,3 @@ def _first(check: CheckResult | None, name: str) -> float | None:
 
 def _listed(check: CheckResult | None, name: str) -> list[float]:
     return next((words.numeric(e.value) for e in (check.evidence if check else ()) if e.name == name), [])
-
-
-def _rate(item: Evidence) -> float | None:
-    """The learning rate of one rung of the ladder."""
-    measured = isinstance(item.value, (int, float)) and not isinstance(item.value, bool)
-    return _positive(item.where.removeprefix("lr=")) if measured and item.where.startswith("lr=") else None
-
-
-def _positive(rate: Any) -> float | None:
-    """A learning rate from text such as "3e-03" or "slice(1e-05, 1e-03)", whose last group counts."""
-    try:
-        number = float(re.sub(r"^slice\((?:.*,)?(.*)\)$", r"\1", str(rate)))
-    except ValueError:
-        return None
-    return number if 0 < number < math.inf else None

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from diagnose.diagnosis import CauseResult, CheckResult, Diagnosis
-from diagnose.evidence import Evidence
 from diagnose.report import curves, words
 from diagnose.report.recorded import OUTPUTS, PARAMETERS, Curve, Heat, Quantity, Recorded, evenly
 
@@ -171,34 +170,10 @@ def _proof_side(ax: Axes, curve: curves.Curve, frame: curves.Frame, colour: Any,
     ax.legend(loc="best", framealpha=0.9)
 
 
-def rungs(check: CheckResult) -> tuple[list[tuple[float, float]], float | None]:
-    """(learning rate, share learned) in order, of a check that measured `learned` at several, and the configured rate.
-
-    `where` of such evidence is "lr=...".
-    """
-    steps = [(rate, float(e.value)) for e in check.evidence if (rate := _rung(e)) is not None]
-    configured = (_positive(e.value) for e in check.evidence if e.name == "configured rate")
-    return sorted(steps), next((r for r in configured if r), None)
-
-
-def _rung(item: Evidence) -> float | None:
-    measured = item.name == "learned" and isinstance(item.value, (int, float)) and not isinstance(item.value, bool)
-    return _positive(item.where.removeprefix("lr=")) if measured and item.where.startswith("lr=") else None
-
-
-def _positive(rate: Any) -> float | None:
-    "A learning rate from text such as 3e-03, or slice(1e-05, 1e-03), whose last one counts."
-    try:
-        number = float(re.sub(r"^slice\((?:.*,)?(.*)\)$", r"\1", str(rate)))
-    except ValueError:
-        return None
-    return number if 0 < number < math.inf else None
-
-
 @_styled
 def ladder(check: CheckResult) -> Figure | None:
     """Share learned at each learning rate; None if the check did not measure it at two or more."""
-    found, configured = rungs(check)
+    found, configured = curves.rungs(check)
     if len(found) < 2:
         return None
     figure, ax = _figure(f"Learned at each learning rate. {check.summary}", height=3.4)

@@ -14,7 +14,7 @@ import watched
 from matplotlib import pyplot
 from torch import nn
 
-from diagnose.report import figures
+from diagnose.report import curves, figures
 from diagnose.report.recorded import recorded
 from diagnose.store import Store
 
@@ -80,7 +80,7 @@ def test_the_ladder_shows_every_rung_and_the_configured_rate(samples):
 def test_a_configured_rate_is_read_from_text(samples, text, rate):
     check = samples.ladder_check()
     evidence = [e.model_copy(update={"value": text}) if e.name == "configured rate" else e for e in check.evidence]
-    assert figures.rungs(check.model_copy(update={"evidence": evidence}))[1] == rate
+    assert curves.rungs(check.model_copy(update={"evidence": evidence}))[1] == rate
 
 
 def test_a_check_without_rungs_has_no_ladder(samples):
