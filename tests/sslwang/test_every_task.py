@@ -6,6 +6,7 @@ import math
 import matplotlib
 import pytest
 import torch
+from fastai.callback import progress  # noqa: F401  patches `no_bar` into Learner
 from torch import nn
 
 from diagnose.errors import DiagnoseError
