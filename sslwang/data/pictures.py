@@ -21,17 +21,25 @@ class Shown:
         captions: one an image.
         right: one an image: whether the prediction was right, None where nothing was predicted.
         title: of the row.
+        together: how bright the images are beside each other is to be seen: all are stretched alike.
     """
 
     images: list[torch.Tensor]
     captions: list[str]
     right: list[bool | None] = field(default_factory=list)
     title: str = ""
+    together: bool = False
 
 
-def viewable(image: torch.Tensor) -> torch.Tensor:
-    """An image (3, H, W) of any range, stretched to [0, 1], as (H, W, 3)."""
-    low, high = image.min(), image.max()
+def viewable(image: torch.Tensor, among: Sequence[torch.Tensor] = ()) -> torch.Tensor:
+    """An image (3, H, W) of any range, stretched to [0, 1], as (H, W, 3).
+
+    Args:
+        image: the image.
+        among: images whose range, all together, becomes [0, 1]; by default that of the image.
+    """
+    among = among or [image]
+    low, high = min(x.min() for x in among), max(x.max() for x in among)
     return ((image - low) / (high - low).clamp_min(1e-6)).permute(1, 2, 0).cpu()
 
 
@@ -48,7 +56,8 @@ def rows_figure(rows: Sequence[Shown], figure: Figure | None = None) -> Figure:
             place.set_axis_off()
         right = [*row.right, *[None] * (len(row.images) - len(row.right))]
         for place, image, caption, verdict in zip(line, row.images, row.captions, right):
-            place.imshow(viewable(image.detach().float()))
+            among = [x.detach().float() for x in row.images] if row.together else ()
+            place.imshow(viewable(image.detach().float(), among))
             place.set_title(SIGNS[verdict] + caption, fontsize=9, color=COLOURS[verdict])
         if row.title:
             line[0].text(0, -0.06, row.title, transform=line[0].transAxes, fontsize=9, va="top", color="#444444")

@@ -15,6 +15,8 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
+from sslwang.data.splits import FLAT, TRIES
+
 TAPS = 9  # of the Gaussian blur: three standard deviations of the widest, 1.5 px
 WIDEST = 1.5  # px, standard deviation of the blur
 NUMBERS = 15  # of a view: 6 of its affine map, blur, 3 gains, 3 offsets, grey, noise
@@ -53,10 +55,11 @@ class Distortion:
         if not 0 < self.zoom <= 1 or not 0 <= self.blur <= WIDEST:
             raise ValueError(f"zoom {self.zoom} must be in (0, 1] and blur {self.blur} in [0, {WIDEST}] px")
 
-    def draw(self, rng: np.random.Generator, count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers (count, 15) float32 and noise (count, size, size, 3) uint8, of side 0 where there is none."""
-        side = rng.uniform(self.zoom, 1, count)
-        middle = rng.uniform(-1, 1, (count, 2)) * (1 - side)[:, None]
+    def draw(self, rng: np.random.Generator, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers (N, 15) float32 for views of images (N, S, S, 3) uint8, and noise of the shape of the images, or of
+        side 0 where there is none."""
+        count, size = images.shape[:2]
+        side, middle = (np.stack(part) for part in zip(*(self._crop(rng, image) for image in images)))
         angle = np.radians(rng.uniform(-self.turn, self.turn, count)) + np.pi / 2 * rng.integers(
             0, 4 if self.quarters else 1, count
         )
@@ -73,6 +76,17 @@ class Distortion:
         field = size if self.noise else 0
         grain = rng.integers(0, 256, (count, field, field, 3), dtype=np.uint8)
         return np.concatenate([where, blur, *colour, noise], 1).astype(np.float32), grain
+
+    def _crop(self, rng: np.random.Generator, image: np.ndarray) -> tuple[float, np.ndarray]:
+        "Side, as a share, and middle in [-1, 1] of a crop, drawn again where it would show nothing."
+        for _ in range(TRIES):
+            side = rng.uniform(self.zoom, 1)
+            middle = rng.uniform(-1, 1, 2) * (1 - side)
+            left, top = (np.rint((1 + middle - side) / 2 * len(image))).astype(int)
+            long = max(1, round(side * len(image)))
+            if self.zoom == 1 or image[top : top + long : 4, left : left + long : 4].std() > FLAT:
+                break
+        return side, middle
 
 
 def distorted(images: torch.Tensor, numbers: torch.Tensor, grain: torch.Tensor) -> torch.Tensor:

@@ -137,12 +137,11 @@ class LikenessItems(PretextItems):
 
     def row(self, rng: np.random.Generator) -> tuple:
         """One row; see the class."""
-        s = self.settings
         labels = self.labels(rng).astype(np.float32)
         which = np.where(labels > 0, 0, np.cumsum(labels == 0))
         tiles = self.tiles(rng, int(which.max()) + 1)
         images = self.worsened(tiles, np.concatenate([[0], which]), rng)
-        return images, labels, *self.chain().draw(rng, len(images), s.size)
+        return images, labels, *self.chain().draw(rng, images)
 
     def tiles(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Crops (count, S, S, 3) uint8, each an image of its own; that of the anchor first."""

@@ -46,7 +46,8 @@ class ViewItems(PretextItems):
         s = self.settings
         index = int(rng.integers(len(self.side.images)))
         tile = self.side.tile(rng, s.size, index)
-        return np.stack([tile, tile]), index, *self.chain().draw(rng, 2, s.size)
+        images = np.stack([tile, tile])
+        return images, index, *self.chain().draw(rng, images)
 
     def batch(
         self, images: torch.Tensor, index: torch.Tensor, numbers: torch.Tensor, grain: torch.Tensor

@@ -102,7 +102,7 @@ class ScaleItems(PretextItems):
                     captions[-1] += f"\nsaid {said[r, k]:.2f}"
                     near = (said[r, k] - truth).abs() < NEAR if regression else answer[r, k] == truth.bool()
                     right[-1] = bool(near)
-            rows.append(Shown([x[r] for x in images], captions, right))
+            rows.append(Shown([x[r] for x in images], captions, right, together=True))
         return rows
 
 
