@@ -5,6 +5,8 @@ Everything works on tensors (..., 3, H, W) on any device; what is random is draw
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 MEAN, STD = 0.45, 0.25  # of photographs in [0, 1], all channels alike; where images keep their own brightness
@@ -16,10 +18,12 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
     return (images - MEAN) / STD
 
 
-def standardised(images: torch.Tensor) -> torch.Tensor:
-    """Each image (..., 3, H, W) with mean 0 and standard deviation 1 in every channel."""
-    centred = images - images.mean((-2, -1), keepdim=True)
-    return centred / centred.square().mean((-2, -1), keepdim=True).sqrt().clamp_min(LEAST_STD)
+def standardised(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Each image (..., 3, H, W) with mean 0 and standard deviation 1 in every channel; into `out`, which may be the
+    images themselves, if it is given."""
+    centred = torch.sub(images, images.mean((-2, -1), keepdim=True), out=out)
+    norm = torch.linalg.vector_norm(centred, dim=(-2, -1), keepdim=True)  # without a copy of the squares
+    return centred.div_(norm.div_(math.sqrt(images.shape[-2] * images.shape[-1])).clamp_min_(LEAST_STD))
 
 
 def boxes(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

@@ -3,6 +3,11 @@
 What it is: a row is one mixture and n sources (default 3). Two sources in random places were mixed with weights p and
 1 - p, p ~ Beta(5, 8); the others have weight 0. The network sees the mixture and all sources.
 
+By default (`sources=batch`) the sources of a row are images of the same batch, its own and those of other rows: each
+image is decoded, sent and encoded once, and a step costs 2 encodings a row instead of n + 1. Its epoch and its index
+decide what a row is; a batch of rows that were not drawn together fetches the images that it lacks. `sources=row` draws
+n images of its own for each row.
+
 Labels: `target=classification` asks for 1 where the weight is not 0 (one logit a source, binary cross-entropy);
 `target=regression` asks for the weights (softmax over the sources, cross-entropy against soft targets). With n = 2
 every label of the classification would be 1, so it is refused.
@@ -29,8 +34,10 @@ that this pipeline was started from.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -43,12 +50,15 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from diagnose.task import Task
+from sslwang.data.gathered import gathered, pool_and_index
+from sslwang.data.loaders import SPLITS, Items
+from sslwang.data.mixing import Rows, draw_moves, draw_rows, draw_weights, mixtures, windows
 from sslwang.data.pictures import Shown
 from sslwang.data.pixels import MEAN, STD, normalised, standardised
 from sslwang.data.splits import Side
 from sslwang.losses import LOSSES
 from sslwang.models.encoder import Encoder
-from sslwang.models.pairs import HEADS, PairNet
+from sslwang.models.pairs import HEADS, GatheredPairNet
 from sslwang.optimizers import OPTIMIZERS
 from sslwang.pretext import DataSettings, Pretext, PretextItems, PretextSettings, pretext_learner
 from sslwang.solvers import least_squares, mean_colour_pair
@@ -64,8 +74,12 @@ class UnmixDataSettings(DataSettings):
 
 
 class UnmixSettings(PretextSettings):
-    """Settings of `unmix`: w = (p, 1 - p), p ~ Beta(alpha, beta), for two of n sources."""
+    """Settings of `unmix`: w = (p, 1 - p), p ~ Beta(alpha, beta), for two of n sources.
 
+    `sources` says where the sources of a row come from: other rows of the same batch, or drawn for this row alone.
+    """
+
+    sources: Literal["batch", "row"] = "batch"
     n: int = Field(3, ge=2, le=5)
     target: Target = "classification"
     mode: Mode = "unmix"
@@ -86,61 +100,198 @@ class UnmixSettings(PretextSettings):
         return self
 
 
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, split: str, epoch: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    "Items in the order in which a loader shows them in an epoch, and the place of each in it."
+    order = np.array(Items(count, seed, split).order(epoch) if split == "train" else range(count), dtype=np.int64)
+    places = np.empty(count, dtype=np.int64)
+    places[order] = np.arange(count)
+    return order, places
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows that a loader shows together.
+
+    Args:
+        items: index of each. The last ones of the last block of an epoch may be images alone, with an index from
+            `count` on, so that every block has n images.
+        kinds: which image each shows part of.
+        moves: how each is shown; see `UnmixItems`.
+        rows: what was drawn for them; its `index` counts within the block.
+    """
+
+    items: np.ndarray
+    kinds: np.ndarray
+    moves: np.ndarray
+    rows: Rows
+
+
+@functools.lru_cache(maxsize=8)
+def _block(
+    seed: int,
+    split: str,
+    epoch: int,
+    number: int,
+    count: int,
+    size: int,
+    images: int,
+    distinct: bool,
+    reach: int,
+    n: int,
+    alpha: float,
+    beta: float,
+    unused: bool,
+) -> Block:
+    "Block `number` of an epoch of `count` items in blocks of `size`, over `images` images."
+    start = number * size
+    places = np.arange(start, min(max(count, start + n), start + size))
+    order, _ = _order(seed, split, epoch, count)
+    rng = np.random.default_rng([seed, SPLITS[split], epoch, number, 0, 0])
+    if distinct:  # each image equally often, so that there are others for every row
+        turns = range(0, len(places), images)
+        kinds = np.concatenate([rng.choice(images, min(images, len(places) - k), replace=False) for k in turns])
+    else:
+        kinds = rng.integers(images, size=len(places))
+    moves = draw_moves(rng, len(places), reach)
+    drawn = draw_rows(rng, len(places), n, alpha, beta, unused, kinds.tolist() if distinct else None)
+    return Block(np.concatenate([order[places[places < count]], places[places >= count]]), kinds, moves, drawn)
+
+
 class UnmixItems(PretextItems):
     """Rows of unmix: a mixture and n sources in, labels or weights out.
 
-    A row is (images, weights, slot): the tiles that are mixed and, if hardened, those that are shown after them,
-    (n or 2 n, S, S, 3) uint8, the weights (n,) and the source that a duplicate involves. A batch is (mixture,
-    source 1, ..., source n, target).
+    A batch is (mixture, source 1, ..., source n, target). An image is a tile, (T, T, 3) uint8 with T = S if not
+    hardened, else S + 2 shift: the middle of it is mixed, and the window that is shown is moved by (y, x, down, across)
+    px and turned upside down or left to right where the last two are 1. Weights are (n,), a slot is the source that a
+    duplicate involves. A row of images of its own is (images (n, T, T, 3), moves (n, 4), weights, slot); one of images
+    of the batch is (image, moves (4,), weights, slot, items (n,) whose images its sources are, (epoch, own item)).
     """
+
+    settings: UnmixSettings
 
     def __init__(self, side: Side, count: int, seed: int, split: str, settings: UnmixSettings):
         super().__init__(side, count, seed, split, settings)
-        self.inputs = 1 + settings.n
+        s = settings
+        self.inputs = 1 + s.n
+        self.shift = s.data.shift if s.hardened else 0
+        self.shared = s.sources == "batch" and s.mode != "scale"  # under scale a row is about one image
+        self.drawing = (s.data.distinct, 2 * self.shift, s.n, s.alpha, s.beta, s.mode == "dup_mix")
+
+    def order(self, epoch: int) -> list[int]:
+        """See `Items.order`. Rows that are frozen and share images stay together as well."""
+        return super().order(0 if self.shared and self.settings.rows == "frozen" else epoch)
+
+    # ---- one row -------------------------------------------------------------------------------------------------
+
+    def item(self, epoch: int, index: int) -> tuple:
+        """See `Items.item`."""
+        if not self.shared:
+            return super().item(epoch, index)
+        if not 0 <= index < self.count:
+            raise IndexError(f"item {index} of {self.count}")
+        epoch = 0 if self.settings.rows == "frozen" else epoch
+        block, row = self._found(epoch, index)
+        drawn, names = block.rows, np.array([epoch, index])
+        noise = (self._stream(epoch, index, 1).integers(2**63),) if self.settings.inputs == "noise" else ()
+        labels = drawn.weights[row], drawn.slots[row], block.items[drawn.index[row]], names
+        return *self._image(epoch, index), *labels, *noise
+
+    def _stream(self, *place: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, SPLITS[self.split], *place])
+
+    def _found(self, epoch: int, index: int) -> tuple[Block, int]:
+        "Block of an item and its row there."
+        key, size = (self.seed, self.split, epoch), max(self.settings.bs, self.settings.n)
+        place = int(_order(*key, self.count)[1][index]) if index < self.count else index
+        number, row = divmod(place, size)
+        return _block(*key, number, self.count, size, len(self.side.images), *self.drawing), row
+
+    def _image(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        "Image of an item, or of one that is an image alone, and its moves."
+        block, row = self._found(epoch, index)
+        size = self.settings.size + 2 * self.shift
+        return self.side.tile(self._stream(epoch, index), size, int(block.kinds[row])), block.moves[row]
 
     def row(self, rng: np.random.Generator) -> tuple:
-        """One row; see the class."""
+        """A row of images of its own; see the class."""
         s = self.settings
-        first, second, *rest = rng.permutation(s.n)
-        weights = np.zeros(s.n, dtype=np.float32)
-        weights[first] = rng.beta(s.alpha, s.beta)
-        weights[second] = 1 - weights[first]
-        slot = rest[0] if s.mode == "dup_mix" else first
-        if s.mode == "scale":
-            return self.side.tiles(rng, s.size, 1), weights, slot
-        if not s.hardened:
-            return self.side.tiles(rng, s.size, s.n, s.data.distinct), weights, slot
-        shift = s.data.shift
-        tiles = self.side.tiles(rng, s.size + 2 * shift, s.n, s.data.distinct)
-        middle = tiles[:, shift : shift + s.size, shift : shift + s.size]
-        return np.concatenate([middle, *(self._moved(tile, rng)[None] for tile in tiles)]), weights, slot
+        weights, slot = draw_weights(rng, s.n, s.alpha, s.beta, s.mode == "dup_mix")
+        scale = s.mode == "scale"
+        size = s.size if scale else s.size + 2 * self.shift
+        tiles = self.side.tiles(rng, size, 1 if scale else s.n, s.data.distinct)
+        return tiles, draw_moves(rng, len(tiles), 0 if scale else 2 * self.shift), weights, slot
 
-    def _moved(self, tile: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        size = self.settings.size
-        y, x = rng.integers(0, tile.shape[0] - size + 1, 2)
-        window = tile[y : y + size, x : x + size]
-        across, down = rng.choice((1, -1), 2)
-        return window[::down, ::across]
+    # ---- a batch -------------------------------------------------------------------------------------------------
 
-    def batch(self, images: torch.Tensor, weights: torch.Tensor, slots: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def stack(self, items: Sequence[tuple]) -> tuple[torch.Tensor, ...]:
+        """Images (M, 3, T, T) uint8, moves (M, 4), weights (B, n), slots (B,), and which images each row's sources
+        are (B, n).
+
+        Images of rows that were not drawn together with these are fetched: M >= B.
+        """
+        images, moves, weights, slots, *rest = zip(*items)
+        if self.shared:
+            sources, names, *noise = rest
+            own = np.stack(names).tolist()
+            at = {(epoch, item): k for k, (epoch, item) in enumerate(own)}
+            images, moves, index = list(images), list(moves), []
+            for (epoch, _), row in zip(own, np.stack(sources).tolist()):
+                for item in row:
+                    if (epoch, item) not in at:
+                        at[epoch, item] = len(images)
+                        image, move = self._image(epoch, item)
+                        images.append(image)
+                        moves.append(move)
+                index.append([at[epoch, item] for item in row])
+            index = np.array(index)
+        else:
+            noise = rest
+            images, moves = np.concatenate(images), np.concatenate(moves)
+            index = np.arange(len(images)).reshape(len(items), -1)
+        tiles = torch.from_numpy(np.stack(images)).movedim(-1, -3)
+        labels = (np.stack(moves), np.stack(weights), np.stack(slots), index, *map(np.stack, noise))
+        return tiles, *map(torch.from_numpy, labels)
+
+    def scaled(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 as they are: what is moved and gathered is a quarter as large."""
+        return images.contiguous()
+
+    def batch(
+        self,
+        images: torch.Tensor,
+        moves: torch.Tensor,
+        weights: torch.Tensor,
+        slots: torch.Tensor,
+        index: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
         """Batch (mixture, sources 1 to n, target): images (B, 3, S, S) float32, target (B, n) float32."""
         s = self.settings
-        rows = torch.arange(len(images), device=images.device)
         if s.mode == "scale":
-            mixture = images[:, 0]
-            sources = weights[:, :, None, None, None] * mixture[:, None]
+            mixture = images.float().div_(255)
+            sources = [normalised(w[:, None, None, None] * mixture) for w in weights.unbind(1)]
+            mixture = normalised(mixture)
         else:
-            mixture, sources = torch.einsum("bn,bnchw->bchw", weights, images[:, : s.n]), images[:, -s.n :]
-        adjust = standardised if s.hardened and s.mode != "scale" else normalised
-        mixture, sources = adjust(mixture), adjust(sources)
-        if s.mode == "dup_src":
-            mixture = sources[rows, slots]
-        elif s.mode == "dup_mix":
-            sources[rows, slots] = mixture
+            pool = self._adjusted((windows(images, moves, s.size) if s.hardened else images).float())
+            rows = torch.arange(len(index), device=index.device)
+            if s.mode == "dup_src":
+                mixture = pool[index[rows, slots]]
+            else:
+                inner = slice(self.shift, self.shift + s.size)
+                mixture = self._adjusted(mixtures(images[..., inner, inner], index, weights))
+            if s.mode == "dup_mix":
+                index = index.index_put((rows, slots), len(pool) + rows)
+                pool = torch.cat([pool, mixture])
+            sources = gathered(pool, index)
         if s.mode in ("dup_src", "dup_mix"):
             weights = nn.functional.one_hot(slots, s.n).float()
         target = weights if s.target == "regression" else (weights > 0).float()
-        return mixture, *sources.unbind(1), target
+        return mixture, *sources, target
+
+    def _adjusted(self, images: torch.Tensor) -> torch.Tensor:
+        "Images in [0, 255] as the network sees them, which may overwrite them."
+        images = images.div_(255)
+        return standardised(images, out=images) if self.settings.hardened else normalised(images)
 
     def shown(self, batch: tuple, outputs: torch.Tensor | None = None) -> list[Shown]:
         """The mixture, and each source with its label or weight; predicted: probability or weight, right or wrong."""
@@ -191,6 +342,25 @@ def unmix_metrics(target: Target) -> list[AccumMetric]:
     return [AccumMetric(f, flatten=False) for f in functions]
 
 
+class UnmixNet(GatheredPairNet):
+    """A `PairNet` that encodes each image once where the sources are `Gathered` from the images of the batch.
+
+    Sources that share nothing are encoded one by one, with the same outputs but for rounding. (Under batch norm in
+    training mode the statistics are those of the images that were encoded, so there the two differ a little.)
+    """
+
+    def forward(self, *images: torch.Tensor) -> torch.Tensor:
+        """The mixture and n sources, (B, 3, H, W) each, or one tuple of them, to logits (B, n)."""
+        mixture, *sources = images[0] if len(images) == 1 else images
+        return super().forward(mixture, *pool_and_index(sources))
+
+    def maps(self, mixture: torch.Tensor, *sources: torch.Tensor) -> torch.Tensor:
+        """The encoder's maps of all images of each row, (B, n + 1, C, h, w)."""
+        pool, index = pool_and_index(sources)
+        maps = self.encode(mixture, pool)
+        return torch.cat([maps[: len(mixture), None], maps[len(mixture) :][index]], dim=1)
+
+
 def unmix_learner(
     dls: DataLoaders,
     target: Target = "classification",
@@ -213,7 +383,7 @@ def unmix_learner(
     """
     if loss_func is None:
         loss_func = LOSSES["bce" if target == "classification" else "soft-ce"]()
-    return pretext_learner(dls, PairNet(Encoder(norm), head), loss_func, unmix_metrics(target), opt_func, lr, wd)
+    return pretext_learner(dls, UnmixNet(Encoder(norm), head), loss_func, unmix_metrics(target), opt_func, lr, wd)
 
 
 class Unmix(Pretext):
@@ -243,7 +413,7 @@ class Unmix(Pretext):
 
     def network(self, encoder: nn.Module) -> nn.Module:
         """See `Pretext.network`."""
-        return PairNet(encoder, self.head_kind)
+        return UnmixNet(encoder, self.head_kind)
 
     def metrics(self) -> list:
         """See `Pretext.metrics`."""
@@ -276,7 +446,7 @@ class Unmix(Pretext):
 
     def features(self, model: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         """Maps of the encoder, (rows, n + 1, C, h, w)."""
-        return model.encode(*inputs)
+        return model.maps(*inputs)
 
     def oracle(self, rows: int = 256, seed: int = 0) -> float | None:
         """Least squares on the pixels of the raw task; see `Pretext.oracle`. A copy is found by the distance to it."""
@@ -305,7 +475,7 @@ class Unmix(Pretext):
 
     def twins(self, batch: tuple) -> torch.Tensor | None:
         """See `Task.twins`. `easier()["dup_src"]` has one pair in every row."""
-        images = torch.stack(batch[:-1], dim=1).flatten(2)
+        images = torch.stack(list(batch[:-1]), dim=1).flatten(2)
         pairs = []
         for i in range(images.shape[1]):
             for j in range(i + 1, images.shape[1]):

@@ -1,0 +1,121 @@
+"""Which images of a batch make up each of its rows, how they are shown, and mixtures of them: what unmix draws, and its
+arithmetic on tensors of any device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+TRIED = 8  # candidates drawn for each source that is wanted, before all others are gone through
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What was drawn for B rows.
+
+    Args:
+        index: (B, n) int64, which images are a row's sources; its own is the first.
+        weights: (B, n) float32, 0 but for two random slots, p and 1 - p.
+        slots: (B,) int64, the slot that a duplicate would involve.
+    """
+
+    index: np.ndarray
+    weights: np.ndarray
+    slots: np.ndarray
+
+
+def draw_weights(
+    rng: np.random.Generator, n: int, alpha: float, beta: float, unused: bool = False
+) -> tuple[np.ndarray, np.int64]:
+    """Weights (n,) of one row, p and 1 - p in two random slots, p ~ Beta(alpha, beta), and the first of these slots, or
+    if `unused` one of weight 0."""
+    first, second, *rest = rng.permutation(n)
+    weights = np.zeros(n, dtype=np.float32)
+    weights[first] = rng.beta(alpha, beta)
+    weights[second] = 1 - weights[first]
+    return weights, rest[0] if unused else first
+
+
+def draw_rows(
+    rng: np.random.Generator,
+    count: int,
+    n: int,
+    alpha: float,
+    beta: float,
+    unused: bool = False,
+    kinds: Sequence[int] | None = None,
+) -> Rows:
+    """n sources for each of `count` images: itself and others, of other kinds as far as there are enough.
+
+    Args:
+        unused: `slots` are of weight 0.
+        kinds: one an image; by default all differ.
+
+    Fewer than n images are repeated; see `shared_weights`.
+    """
+    kinds = range(count) if kinds is None else kinds
+    tried = rng.integers(count, size=(count, TRIED * (n - 1))).tolist()
+    index = np.empty((count, n), dtype=np.int64)
+    for row, candidates in enumerate(tried):
+        chosen = _apart([row, *candidates], kinds, n)
+        if len(chosen) < n:  # rare, but for few images
+            every = [row, *(k for k in rng.permutation(count).tolist() if k != row)]
+            chosen = _apart(every, kinds, n)
+            chosen = (chosen + [k for k in every if k not in chosen])[:n]
+        index[row] = np.resize(chosen, n)
+    order, rows = rng.random((count, n)).argsort(1), np.arange(count)
+    weights = np.zeros((count, n), dtype=np.float32)
+    weights[rows, order[:, 0]] = rng.beta(alpha, beta, count)
+    weights[rows, order[:, 1]] = 1 - weights[rows, order[:, 0]]
+    return Rows(index, weights, order[:, 2 if unused else 0].copy())
+
+
+def _apart(candidates: Sequence[int], kinds: Sequence[int], n: int) -> list[int]:
+    "The first n candidates of kinds that differ."
+    chosen, seen = [], set()
+    for k in candidates:
+        if kinds[k] not in seen:
+            chosen.append(k)
+            seen.add(kinds[k])
+            if len(chosen) == n:
+                break
+    return chosen
+
+
+def draw_moves(rng: np.random.Generator, count: int, reach: int) -> np.ndarray:
+    """(count, 4) int64: top and left corner of a window, 0 to `reach`, and whether it is turned upside down, and left
+    to right."""
+    return np.concatenate([rng.integers(0, reach + 1, (count, 2)), rng.integers(0, 2, (count, 2))], axis=1)
+
+
+def mixtures(images: torch.Tensor, index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sums (B, 3, S, S) float32 of images (M, 3, S, S), floats or uint8.
+
+    Args:
+        index: (B, n), which of them.
+        weights: (B, n) that sum to 1, at most two of a row not 0.
+    """
+    share, slots = weights.max(1)
+    rest = weights.scatter(1, slots[:, None], 0.0).argmax(1)
+    larger, other = (images.index_select(0, index.gather(1, k[:, None]).squeeze(1)).float() for k in (slots, rest))
+    return other.lerp_(larger, share[:, None, None, None])
+
+
+def shared_weights(index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weights (B, n), where slots that show the same image have equal parts of what it was mixed with."""
+    same = (index[:, :, None] == index[:, None]).to(weights.dtype)
+    return (same @ weights[:, :, None]).squeeze(2) / same.sum(2)
+
+
+def windows(images: torch.Tensor, moves: torch.Tensor, size: int) -> torch.Tensor:
+    """A window (M, C, size, size) of each image (M, C, H, W), moved and turned as `draw_moves` (M, 4) says."""
+    count, channels, height, width = images.shape
+    steps = torch.arange(size, device=images.device)
+    turned = torch.where(moves[:, 2:, None] > 0, size - 1 - steps, steps)
+    rows, columns = (moves[:, :2, None] + turned).unbind(1)
+    lines = torch.arange(count * channels, device=images.device).reshape(count, channels, 1) * height + rows[:, None]
+    cut = images.reshape(-1, width).index_select(0, lines.flatten()).reshape(count, channels, size, width)
+    return cut.gather(3, columns[:, None, None].expand(count, channels, size, size))
