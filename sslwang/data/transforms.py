@@ -20,6 +20,7 @@ REFERENCE = 64  # px: size at which amounts in px are meant
 SIGMA = 1.5  # px, of the blur
 GRAIN = 0.15  # standard deviation of the noise
 BLOCK = 4  # px a side
+LEVELS = 4  # shades a channel that `posterize` leaves
 BEND = 3.0  # px, standard deviation of the control points' displacement
 SHUFFLES = ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))  # of channels; all but the one that changes nothing
 
@@ -89,6 +90,12 @@ def inverted(images: torch.Tensor, d: Draws, strength: float) -> torch.Tensor:
     return 1 - images
 
 
+def posterized(images: torch.Tensor, d: Draws, strength: float) -> torch.Tensor:
+    """Few shades a channel; strength 2 leaves two."""
+    last = max(1, round(LEVELS / strength) - 1)
+    return (images * last).round() / last
+
+
 def pixelated(images: torch.Tensor, d: Draws, strength: float) -> torch.Tensor:
     """Blocks of one colour; strength 2 doubles their side."""
     size = images.shape[-1]
@@ -124,6 +131,7 @@ TRANSFORMS: dict[str, Callable[[torch.Tensor, Draws, float], torch.Tensor]] = {
     "channel-shuffle": shuffled_channels,
     "grey": grey,
     "invert": inverted,
+    "posterize": posterized,
     "pixelate": pixelated,
     "blur": blurred,
     "noise": noisy,

@@ -21,8 +21,9 @@ is a box of one flat colour, 1 in 500.
 Oracle: each visible box is looked up, pixel by pixel, in the images; the one found least often lost a box. Of the
 pixels: the box that no visible one is.
 
-Easier versions: `mode=marked`: the middle of each box is painted with the colours of its image and its place; of
-`pixels` the missing box is all of one colour, drawn at random, and the cell shows it.
+Easier versions: `mode=marked`: the missing cell shows the colour of its image, in order of appearance; of `position` the
+middle of each visible box is painted with the colours of its image and its place; of `pixels` the missing box is all of
+one colour, drawn at random, and the cell shows it.
 
 Source: context encoders (Pathak et al. 2016) over jigsaw puzzles (Noroozi and Favaro 2016), as in the notes that this
 pipeline was started from.
@@ -42,7 +43,7 @@ from torch import nn
 
 from diagnose.task import Task
 from sslwang.box_solvers import fewer_by_colour
-from sslwang.data.boxes import CORNERS, MARK, Cutter, palette
+from sslwang.data.boxes import CORNERS, MARK, Cutter, marked, palette
 from sslwang.data.pictures import Shown
 from sslwang.losses import IGNORED, LOSSES
 from sslwang.pretext import PretextItems, PretextSettings
@@ -82,8 +83,10 @@ class MissingBoxItems(PatchworkItems):
     ) -> tuple[torch.Tensor, ...]:
         """See the class."""
         s = self.settings
-        boxes = self.boxes(images, order, jitter)
         gone = torch.arange(order.shape[1], device=order.device) == missing[:, None]
+        labels = canonical(order, s.g**2, ~gone)
+        paint = s.mode == "marked" and s.target == "position"
+        boxes = self.boxes(images, order, jitter, labels if paint else None)
         rows = torch.arange(len(order), device=order.device)
         if s.target == "pixels" and s.mode == "marked":
             flat = palette(CORNERS, order.device)[colour] / 2
@@ -91,11 +94,13 @@ class MissingBoxItems(PatchworkItems):
             boxes = torch.where(gone[..., None, None, None], pixels[:, None], boxes)
         else:
             pixels = boxes[rows, missing]
-            boxes = torch.where(gone[..., None, None, None], 0, boxes)
+            there = torch.zeros_like(boxes)
+            if s.mode == "marked" and s.target == "image":
+                there = marked(there, labels.clamp_min(0) // s.g**2, s.places)
+            boxes = torch.where(gone[..., None, None, None], there, boxes)
         picture = self.cutter.laid_out(boxes, *s.layout)
         if s.target == "pixels":
             return picture, pixels
-        labels = canonical(order, s.g**2, ~gone)
         if s.target == "position":
             return picture, torch.where(gone, IGNORED, labels)
         lost = labels[rows, missing] // s.g**2

@@ -142,13 +142,19 @@ class BoxesItems(PretextItems):
         order = np.pad(rng.permutation(count), (0, cells - count), constant_values=-1)
         return tiles, order, self.cutter.jitter(rng, cells)
 
-    def boxes(self, images: torch.Tensor, order: torch.Tensor, jitter: torch.Tensor) -> torch.Tensor:
-        """Boxes (B, N, 3, side, side) in their shuffled order, marked if they are to be, 0 where there is none."""
+    def boxes(
+        self, images: torch.Tensor, order: torch.Tensor, jitter: torch.Tensor, marks: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Boxes (B, N, 3, side, side) in their shuffled order, 0 where there is none.
+
+        The middle of each is painted with the colours of image and place by `marks` (B, N), if given, which number
+        boxes as `order` does.
+        """
         s = self.settings
         image, place = order.clamp_min(0) // s.g**2, order.clamp_min(0) % s.g**2
         found = self.cutter.finished(self.cutter.cut(images, image, place, jitter))
-        if s.mode == "marked":
-            found = marked(found, image, max(2, s.places), 0, 2)
+        if marks is not None:
+            found = marked(found, marks.clamp_min(0) // s.g**2, s.places, 0, 2)
             found = marked(found, place, s.g**2, 1, 2)
         return torch.where((order >= 0)[..., None, None, None], found, 0)
 
@@ -161,10 +167,11 @@ class PatchworkItems(BoxesItems, ClassItems):
     def batch(self, images: torch.Tensor, order: torch.Tensor, jitter: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See the class."""
         s = self.settings
+        boxes = self.boxes(images, order, jitter, order if s.mode == "marked" else None)
         target = canonical(order, s.g**2)
         if s.target == "image":
             target = torch.where(target >= 0, target // s.g**2, target)
-        return self.cutter.laid_out(self.boxes(images, order, jitter), *s.layout), target
+        return self.cutter.laid_out(boxes, *s.layout), target
 
     def words(self) -> Sequence[str]:
         """a1, a2, ... b1, ..., or a, b, ..."""

@@ -17,7 +17,7 @@ boxes are neither reordered nor turned.
 
 Oracle: each box is turned back and looked up, pixel by pixel, in the image.
 
-Easier versions: `mode=marked`: boxes are not turned, and the middle of each is painted with the colour of its place.
+Easier versions: `mode=marked`: boxes are neither reordered nor turned, and the middle of each is painted with the colour of its place.
 
 Source: the notes that this pipeline was started from. A small encoder stays at chance (0.48 after 500 steps): it must
 overfit a fixed batch.
@@ -71,9 +71,10 @@ class SplitDirectionItems(ClassItems):
         halves = np.array(HALVES[label])
         quarters = rng.integers(4)
         order = rng.permutation(2), rng.permutation(2), rng.permutation(2)
-        if s.hardened:
+        plain = s.hardened and s.mode == "plain"
+        if plain:
             halves = np.stack([half[o] for half, o in zip(halves[order[0]], order[1:])])
-        if not s.hardened or s.mode == "marked":
+        if not plain:
             quarters = np.zeros_like(quarters)
         tiles = self.side.tiles(rng, s.size, 1)
         return tiles, label, halves.T.flatten(), quarters, self.cutter.jitter(rng, CELLS)

@@ -37,7 +37,16 @@ from sslwang.statistic_solvers import fitted_classes, sharpness
 from sslwang.tasks._classes import ClassItems, ClassTask, accuracy, alike
 
 Name = Literal[
-    "elastic", "channel-shuffle", "upside-down", "quarter-turn", "grey", "invert", "pixelate", "blur", "noise"
+    "elastic",
+    "channel-shuffle",
+    "upside-down",
+    "quarter-turn",
+    "grey",
+    "invert",
+    "posterize",
+    "pixelate",
+    "blur",
+    "noise",
 ]
 
 

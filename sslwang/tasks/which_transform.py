@@ -10,13 +10,13 @@ Best constant: single: 1 / (m + 1) is right, the loss is ln(m + 1) (0.167 and 1.
 applied in 2^(m - 1) of 2^m - 1 rows, so that 0.516 of the labels are right for m = 5 (all of them in 1 of 31 rows), the
 loss is 0.693.
 
-Shortcuts: brightness, contrast and the differences of the channels tell a negative, a grey or a blurred image without
+Shortcuts: brightness, contrast and the differences of the channels tell a grey, a posterized or a blurred image without
 looking at it; by default every image is standardised by itself, channel by channel. What is learned may still be the
 traces of the transforms and not what images show: judge the encoder by its transfer.
 
 Oracle: the transform, or the choice of them, that reproduces the picture from the image, pixel by pixel.
 
-Easier versions: `strength=2`: more blur, more noise, larger blocks.
+Easier versions: `strength=2`: more blur, more noise, larger blocks, fewer shades.
 
 Source: the notes that this pipeline was started from; predicting transforms as in Dosovitskiy et al. 2014.
 """
@@ -42,7 +42,7 @@ from sslwang.tasks._classes import ClassItems, ClassTask, accuracy, alike
 class WhichTransformSettings(PretextSettings):
     """Settings of `which-transform`. `transforms`: names with commas between them; `strength` scales amounts."""
 
-    transforms: str = "grey,invert,pixelate,blur,noise"
+    transforms: str = "grey,posterize,pixelate,blur,noise"
     target: Literal["single", "multi"] = "single"
     strength: float = Field(1.0, gt=0, le=4)
 
