@@ -30,6 +30,7 @@ from diagnose.checks._numbers import by_place
 from diagnose.checks._probing import cut
 from diagnose.errors import NotApplicable
 from diagnose.lab import ROWS, Lab
+from diagnose.stats import replaced, tensors
 from diagnose.task import Task
 from diagnose.trial import batch_loss, forward, measure_scale, prepared
 
@@ -66,7 +67,7 @@ class EasierVersions(Check):
         losses = [batch_loss(student, b, training=False) for b in held_out]
         learned = scale.learned(sum(losses) / len(losses))
         pairs = [prepared(student, b) for b in held_out]
-        outputs = torch.cat([forward(student.model, xb) for xb, _ in pairs])
+        outputs = _joined([forward(student.model, xb) for xb, _ in pairs])
         targets = [torch.cat(parts) for parts in zip(*(yb for _, yb in pairs))]
         score = float(version.score(outputs, *targets))
         above = math.nan if version.chance is None else (score - version.chance) / (1 - version.chance)
@@ -94,6 +95,11 @@ class EasierVersions(Check):
             return Judgement("pass", f"learned on held-out rows: {told}")
         status = "fail" if short[0] == next(iter(learned)) or any(math.isnan(learned[n]) for n in short) else "warn"
         return Judgement(status, f"{short[0]} is not learned: {told} (needed {ENOUGH:.0%})")
+
+
+def _joined(outputs: list) -> object:
+    "Outputs of batches, tensors or structures of them, as those of one batch."
+    return replaced(outputs[0], [torch.cat(parts) for parts in zip(*map(tensors, outputs))])
 
 
 def _pieces(batches: list) -> list:

@@ -28,9 +28,9 @@ class ViewSettings(PretextSettings):
 
 
 class ViewItems(PretextItems):
-    """Two views of an image. A row is (image, which photograph, numbers, noise); a batch (view, view, photograph).
+    """Two views of an image. A row is (image, name, numbers, noise); a batch (view, view, name).
 
-    No loss looks at the photograph: it is what a picture of the batch can say of a row.
+    The name is an integer that no other row has. No loss looks at it; it stands where fastai expects a target.
     """
 
     inputs = 2
@@ -44,18 +44,17 @@ class ViewItems(PretextItems):
     def row(self, rng: np.random.Generator) -> tuple:
         """One row; see the class."""
         s = self.settings
-        index = int(rng.integers(len(self.side.images)))
-        tile = self.side.tile(rng, s.size, index)
-        images = np.stack([tile, tile])
-        return images, index, *self.chain().draw(rng, images)
+        tile = self.side.tiles(rng, s.size, 1)
+        images = np.concatenate([tile, tile])
+        return images, rng.integers(2**62), *self.chain().draw(rng, images)
 
     def batch(
-        self, images: torch.Tensor, index: torch.Tensor, numbers: torch.Tensor, grain: torch.Tensor
+        self, images: torch.Tensor, name: torch.Tensor, numbers: torch.Tensor, grain: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """Batch (view, view, photograph): views (B, 3, S, S) float32, photograph (B,) int64."""
+        """Batch (view, view, name): views (B, 3, S, S) float32, names (B,) int64."""
         if self.chain() != Distortion():
             images = distorted(images, numbers, grain)
-        return *(standardised if self.settings.hardened else normalised)(images).unbind(1), index
+        return *(standardised if self.settings.hardened else normalised)(images).unbind(1), name
 
     def shown(self, batch: tuple, outputs: torch.Tensor | None = None) -> list[Shown]:
         """Both views; predicted: the view of another row that the first view is taken for, where it is not its own."""

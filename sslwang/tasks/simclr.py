@@ -4,7 +4,7 @@ What it is: a row is two views of one image, cropped to 0.6 to 1 of its side, mi
 views without colour, and blurred. Encoder and projection head give a vector for each; the views of all other rows are
 the negatives. What is used later is the encoder.
 
-Labels: none. The target of a row is the number of its photograph; no loss looks at it.
+Labels: none. In place of a target a row has an integer of its own, which no loss looks at.
 
 Best constant: ln(2 B - 1), equal vectors for all 2 B views of a batch: 4.5539 for 48 rows. By chance half of the other
 images are less like a view than its own other one is (`ranked` 0.5).

@@ -5,7 +5,7 @@ views without colour, and blurred. Encoder and projection head give a vector for
 equal, each of their features is to vary over the batch, and no two features are to vary together: there are no
 negatives. What is used later is the encoder.
 
-Labels: none. The target of a row is the number of its photograph; no loss looks at it.
+Labels: none. In place of a target a row has an integer of its own, which no loss looks at.
 
 Best constant: 24.75 = 25 x (1 - 0.01): equal vectors do not vary, and the square root of the variance has 0.0001 under
 it. By chance half of the other images are less like a view than its own other one is (`ranked` 0.5).
