@@ -20,7 +20,7 @@ from torch import nn
 
 from diagnose.errors import DiagnoseError
 from diagnose.task import Settings, Task
-from sslwang.data.loaders import Items, dataloaders
+from sslwang.data.loaders import Items, ReplayLoader, dataloaders
 from sslwang.data.pixels import normalised
 from sslwang.data.splits import Side, sides
 from sslwang.losses import LOSSES
@@ -150,8 +150,11 @@ class PretextLearner(Learner):
     def show_results(
         self, ds_idx: int = 1, dl: Any = None, max_n: int = 6, shuffle: bool = True, **kwargs: Any
     ) -> None:
-        """As fastai's, without the loss's `activation` and `decodes`."""
+        """As fastai's, and for loaders of `Items` without the loss's `activation` and `decodes`."""
         dl = self.dls[ds_idx].new(shuffle=shuffle) if dl is None else dl
+        if not isinstance(dl, ReplayLoader):
+            super().show_results(dl=dl, max_n=max_n, **kwargs)
+            return
         batch = dl.one_batch()
         dl.show_results(batch, self.get_preds(dl=[batch], act=noop)[0], max_n=max_n, **kwargs)
 

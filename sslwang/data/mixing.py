@@ -110,12 +110,14 @@ def shared_weights(index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (same @ weights[:, :, None]).squeeze(2) / same.sum(2)
 
 
-def windows(images: torch.Tensor, moves: torch.Tensor, size: int) -> torch.Tensor:
-    """A window (M, C, size, size) of each image (M, C, H, W), moved and turned as `draw_moves` (M, 4) says."""
+def windows(images: torch.Tensor, moves: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
+    """A window (M, C, *size) of each image (M, C, H, W), moved and turned as `draw_moves` (M, 4) says."""
     count, channels, height, width = images.shape
-    steps = torch.arange(size, device=images.device)
-    turned = torch.where(moves[:, 2:, None] > 0, size - 1 - steps, steps)
-    rows, columns = (moves[:, :2, None] + turned).unbind(1)
+    sizes = (size, size) if isinstance(size, int) else size
+    rows, columns = (
+        moves[:, k, None] + torch.where(moves[:, k + 2, None] > 0, sizes[k] - 1 - steps, steps)
+        for k, steps in enumerate(torch.arange(side, device=images.device) for side in sizes)
+    )
     lines = torch.arange(count * channels, device=images.device).reshape(count, channels, 1) * height + rows[:, None]
-    cut = images.reshape(-1, width).index_select(0, lines.flatten()).reshape(count, channels, size, width)
-    return cut.gather(3, columns[:, None, None].expand(count, channels, size, size))
+    cut = images.reshape(-1, width).index_select(0, lines.flatten()).reshape(count, channels, sizes[0], width)
+    return cut.gather(3, columns[:, None, None].expand(count, channels, *sizes))

@@ -56,6 +56,7 @@ from sslwang.data.mixing import Rows, draw_moves, draw_rows, draw_weights, mixtu
 from sslwang.data.pictures import Shown
 from sslwang.data.pixels import MEAN, STD, normalised, standardised
 from sslwang.data.splits import Side
+from sslwang.data.unmixing import Target, UnmixTransform, rows_shown
 from sslwang.losses import LOSSES
 from sslwang.models.encoder import Encoder
 from sslwang.models.pairs import HEADS, GatheredPairNet
@@ -64,7 +65,6 @@ from sslwang.pretext import DataSettings, Pretext, PretextItems, PretextSettings
 from sslwang.solvers import least_squares, mean_colour_pair
 
 Mode = Literal["unmix", "dup_src", "dup_mix", "scale"]
-Target = Literal["classification", "regression"]
 
 
 class UnmixDataSettings(DataSettings):
@@ -295,23 +295,10 @@ class UnmixItems(PretextItems):
 
     def shown(self, batch: tuple, outputs: torch.Tensor | None = None) -> list[Shown]:
         """The mixture, and each source with its label or weight; predicted: probability or weight, right or wrong."""
-        mixture, *sources, target = batch
+        *images, target = batch
         regression = self.settings.target == "regression"
-        name = "weight" if regression else "mixed"
         values = None if outputs is None else (outputs.softmax(1) if regression else outputs.sigmoid())
-        rows = []
-        for r in range(len(target)):
-            captions, right = ["mixture"], [None]
-            for k in range(len(sources)):
-                truth = f"{target[r, k]:.2f}" if regression else ("yes" if target[r, k] else "no")
-                captions.append(f"{name}: {truth}")
-                right.append(None)
-                if values is not None:
-                    captions[-1] += f", said {values[r, k]:.2f}"
-                    wrong = (values[r, k] - target[r, k]).abs() >= (0.15 if regression else 0.5)
-                    right[-1] = not bool(wrong)
-            rows.append(Shown([mixture[r], *(x[r] for x in sources)], captions, right))
-        return rows
+        return rows_shown(images, target, values, regression)
 
 
 def exact_pair(logits: torch.Tensor, target: torch.Tensor) -> float:
@@ -363,7 +350,7 @@ class UnmixNet(GatheredPairNet):
 
 def unmix_learner(
     dls: DataLoaders,
-    target: Target = "classification",
+    target: Target | None = None,
     head: str = "spatial",
     norm: str = "group",
     loss_func: nn.Module | None = None,
@@ -371,16 +358,21 @@ def unmix_learner(
     lr: float = 0.1,
     wd: float = 0.01,
 ) -> Learner:
-    """Learner for batches (mixture, sources 1 to n, target), with its weights drawn from torch's current stream.
+    """Learner for batches (mixture, sources 1 to n, target) or (tuple of mixture and sources, target).
+
+    Its weights are drawn from torch's current stream.
 
     Args:
-        dls: loaders of `UnmixItems` or anything with such batches.
-        target: decides loss and metrics unless `loss_func` is given.
-        head: `spatial` or `pooled`.
+        dls: loaders of `UnmixItems`, of images through `UnmixTransform`, or anything with such batches.
+        target: decides loss and metrics; by default what the loaders' `UnmixTransform` gives, else classification.
+        head: `spatial` or another of `sslwang tasks --heads`.
         norm: `group` or `batch`.
-        loss_func: of logits (B, n) and target (B, n).
+        loss_func: of logits (B, n) and target (B, n), instead of the target's own.
         opt_func, lr, wd: as in fastai's Learner.
     """
+    if target is None:
+        transforms = getattr(getattr(dls, "after_batch", None), "fs", ())
+        target = next((t.target for t in transforms if isinstance(t, UnmixTransform)), "classification")
     if loss_func is None:
         loss_func = LOSSES["bce" if target == "classification" else "soft-ce"]()
     return pretext_learner(dls, UnmixNet(Encoder(norm), head), loss_func, unmix_metrics(target), opt_func, lr, wd)
