@@ -21,9 +21,9 @@ is a box of one flat colour, 1 in 500.
 Oracle: each visible box is looked up, pixel by pixel, in the images; the one found least often lost a box. Of the
 pixels: the box that no visible one is.
 
-Easier versions: `mode=marked`: the missing cell shows the colour of its image, in order of appearance; of `position` the
-middle of each visible box is painted with the colours of its image and its place; of `pixels` the missing box is all of
-one colour, drawn at random, and the cell shows it.
+Easier versions: `mode=marked`: the missing cell shows the colour of its image, in order of appearance; of `position`
+the middle of each visible box is painted with the colours of its image and its place; of `pixels` the missing box is
+all of one colour, drawn at random, and the cell shows it.
 
 Source: context encoders (Pathak et al. 2016) over jigsaw puzzles (Noroozi and Favaro 2016), as in the notes that this
 pipeline was started from.

@@ -3,8 +3,8 @@
 What it is: one mixture x = p s1 + (1 - p) s2 of two images, p ~ Beta(5, 8); the sources are not shown. Each source is
 standardised by itself before it is mixed, so that a share of p is a share of what is seen.
 
-Labels: the larger of p and 1 - p, in [0.5, 1]. `target=share`: one output, squashed into [0.5, 1], squared (or
-absolute) error. `target=bins`: which of five equal parts of [0.5, 1] it lies in; softmax, cross-entropy.
+Labels: the larger of p and 1 - p, in [0.5, 1]. `target=share`: one output, which the network squashes into [0.5, 1],
+squared (or absolute) error. `target=bins`: which of five equal parts of [0.5, 1] it lies in; softmax, cross-entropy.
 
 Best constant: for Beta(5, 8) the larger share has mean 0.645 and variance 0.0092, which is the squared error of the
 best constant; R2 is 0. Of five bins the commonest is right in 0.38 of the rows.
@@ -35,6 +35,7 @@ from diagnose.task import Task
 from sslwang.data.pictures import Shown
 from sslwang.data.pixels import standardised
 from sslwang.losses import LOSSES
+from sslwang.models.single import SingleNet
 from sslwang.pretext import PretextItems, PretextSettings
 from sslwang.solvers import least_squares
 from sslwang.statistic_solvers import fitted
@@ -109,7 +110,7 @@ class MixupRatioItems(ClassItems):
         for r, (mixture, share) in enumerate(zip(*batch)):
             shown = Shown([mixture], [f"larger share {share:.2f}"], [None])
             if outputs is not None:
-                said = LOW + (1 - LOW) * outputs[r].float().sigmoid()
+                said = outputs[r].float()
                 shown.captions[0] += f", said {said:.2f}"
                 shown.right[0] = bool((said - share).abs() < 0.05)
             rows.append(shown)
@@ -117,13 +118,17 @@ class MixupRatioItems(ClassItems):
 
 
 def r2(outputs: torch.Tensor, share: torch.Tensor) -> float:
-    """Coefficient of determination of squashed outputs (B,) for shares (B,)."""
-    return _r2(LOW + (1 - LOW) * outputs.float().sigmoid(), share)
-
-
-def _r2(said: torch.Tensor, share: torch.Tensor) -> float:
+    """Coefficient of determination of outputs (B,) for shares (B,)."""
     spread = (share - share.mean()).square().sum().clamp_min(1e-9)
-    return (1 - (said - share).square().sum() / spread).item()
+    return (1 - (outputs.float() - share).square().sum() / spread).item()
+
+
+class ShareNet(SingleNet):
+    """`SingleNet` with one output, squashed into [0.5, 1]."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, 3, H, W) to shares (B,)."""
+        return LOW + (1 - LOW) * super().forward(images).sigmoid()
 
 
 class MixupRatio(ClassTask):
@@ -143,11 +148,15 @@ class MixupRatio(ClassTask):
         """See `Pretext.losses`."""
         return ("mse", "l1") if self.settings.target == "share" else ("ce",)
 
+    def network(self, encoder: nn.Module) -> nn.Module:
+        """See `Pretext.network`."""
+        return ShareNet(encoder, self.head_kind) if self.settings.target == "share" else super().network(encoder)
+
     def loss(self) -> nn.Module:
         """See `Pretext.loss`."""
         if self.settings.target == "bins":
             return super().loss()
-        return LOSSES[self.loss_kind](self.settings.loss.reduction, activation="sigmoid", low=LOW, high=1.0)
+        return LOSSES[self.loss_kind](self.settings.loss.reduction, activation="none")
 
     def shape(self) -> tuple[int, ...]:
         """See `ClassTask.shape`."""
@@ -193,7 +202,7 @@ class MixupRatio(ClassTask):
         images, p = items.stack([items.item(0, i) for i in range(rows)])
         mixture, share = items.batch(images.float() / 255, p)
         sources = standardised(images.float() / 255)
-        return max(0.0, _r2(least_squares(mixture, sources.unbind(1)).amax(1), share))
+        return max(0.0, r2(least_squares(mixture, sources.unbind(1)).amax(1), share))
 
     def probes(self) -> dict[str, Callable[[tuple], float]]:
         """See `Pretext.probes`."""
@@ -201,6 +210,6 @@ class MixupRatio(ClassTask):
             return {}
 
         def contrast(batch: tuple) -> float:
-            return max(0.0, _r2(fitted(batch[0].std((-2, -1)), batch[1][:, None])[:, 0], batch[1]))
+            return max(0.0, r2(fitted(batch[0].std((-2, -1)), batch[1][:, None])[:, 0], batch[1]))
 
         return {"contrast": contrast}

@@ -19,7 +19,8 @@ channel by channel.
 
 Oracle: each box is looked up, pixel by pixel, in the images it may come from.
 
-Easier versions: `mode=marked`: the middle of each box is painted with the colours of its image and its place.
+Easier versions: `mode=marked`: the middle of each box is painted with the colours of its image, in order of appearance,
+and its place.
 
 Source: jigsaw puzzles (Noroozi and Favaro 2016) of several images at once, as in the notes that this pipeline was
 started from; margins and jitter from Doersch et al. 2015.
@@ -167,8 +168,8 @@ class PatchworkItems(BoxesItems, ClassItems):
     def batch(self, images: torch.Tensor, order: torch.Tensor, jitter: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See the class."""
         s = self.settings
-        boxes = self.boxes(images, order, jitter, order if s.mode == "marked" else None)
         target = canonical(order, s.g**2)
+        boxes = self.boxes(images, order, jitter, target if s.mode == "marked" else None)
         if s.target == "image":
             target = torch.where(target >= 0, target // s.g**2, target)
         return self.cutter.laid_out(boxes, *s.layout), target

@@ -17,7 +17,8 @@ boxes are neither reordered nor turned.
 
 Oracle: each box is turned back and looked up, pixel by pixel, in the image.
 
-Easier versions: `mode=marked`: boxes are neither reordered nor turned, and the middle of each is painted with the colour of its place.
+Easier versions: `mode=marked`: boxes are neither reordered nor turned, and the middle of each is painted with
+the colour of its place.
 
 Source: the notes that this pipeline was started from. A small encoder stays at chance (0.48 after 500 steps): it must
 overfit a fixed batch.

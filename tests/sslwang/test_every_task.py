@@ -163,6 +163,25 @@ def test_every_head_and_loss_that_fits_trains(name):
         assert sum(moved) >= 0.9 * len(moved), (head, loss)
 
 
+@pytest.mark.slow
+def test_what_a_small_encoder_does_not_learn_it_learns_by_heart(name):
+    """A fixed batch, at the task's own rate, to a tenth of the best constant's loss."""
+    t = task(name, bs=16, items=16)
+    if t.GENERALISES:
+        pytest.skip("its easiest version is learned by others' tests, and it generalises")
+    learner = t.learner(0)
+    batch = learner.dls.train.one_batch()
+    n = learner.dls.train.dataset.inputs
+    learner.create_opt()
+    learner.model.train()
+    for _ in range(200):
+        loss = learner.loss_func(learner.model(*batch[:n]), *batch[n:])
+        loss.backward()
+        learner.opt.step()
+        learner.opt.zero_grad()
+    assert loss.item() < 0.1 * t.best_constant()
+
+
 def test_features_are_those_of_its_encoder(name):
     t = task(name)
     model = t.learner(0).model.eval()
