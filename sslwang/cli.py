@@ -30,7 +30,6 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 console = Console()
 
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the task.")]
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="See `sslwang tasks`.")]
 
 
 def make_task(name: str, pairs: list[str] | None) -> Task:
@@ -55,8 +54,13 @@ def make_task(name: str, pairs: list[str] | None) -> Task:
 def tasks(
     heads: Annotated[bool, typer.Option("--heads", help="Which heads go with which task.")] = False,
     losses: Annotated[bool, typer.Option("--losses", help="Which losses go with which task.")] = False,
+    details: Annotated[str | None, typer.Option(metavar="TASK", help="All that is known of one task.")] = None,
+    set_: SetOption = None,
 ) -> None:
     """List the pretext tasks, one a line."""
+    if details is not None:
+        _print_details(details, set_)
+        return
     if heads or losses:
         if heads:
             _print_fits("heads")
@@ -65,6 +69,17 @@ def tasks(
         return
     for entry in entries(CATALOGUE):
         console.print(f"[bold]{entry.id}[/]  {entry.title}", highlight=False)
+
+
+def _print_details(name: str, pairs: list[str] | None) -> None:
+    task = make_task(name, pairs)
+    from sslwang.show import facts
+
+    console.print(next(e.doc for e in entries(CATALOGUE) if e.id == name), highlight=False, markup=False)
+    table = Table(show_header=False)
+    for row in facts(task):
+        table.add_row(*map(escape, row))
+    console.print(table)
 
 
 def _print_fits(kind: Literal["heads", "losses"]) -> None:
@@ -82,18 +97,30 @@ def _print_fits(kind: Literal["heads", "losses"]) -> None:
 
 @app.command()
 def show(
-    task: TaskArgument,
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="See `sslwang tasks`.")] = None,
     set_: SetOption = None,
     seed: int = 0,
-    rows: Annotated[int, typer.Option(min=1)] = 6,
-    out: Annotated[Path | None, typer.Option(help="Picture to write; TASK.png if not given.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows to draw: 6, or 3 with --all.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="A small picture of every task, and a page of them.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write, TASK.png if not given; a folder with --all.")
+    ] = None,
 ) -> None:
     """Draw the first rows of a training batch with their targets."""
+    if all_ == (task is not None):
+        raise DiagnoseError("name one task, or --all without one")
+    if task is None:
+        made = [(entry.title, make_task(entry.id, set_)) for entry in entries(CATALOGUE)]
+        from sslwang.show import save_page
+
+        written = save_page(out or Path("tasks"), made, seed, rows or 3)
+        console.print(f"wrote {len(written) - 1} pictures and {written[-1]}", highlight=False)
+        return
     chosen = make_task(task, set_)
     from sslwang.show import batch_figure, save
 
     path = out or Path(f"{task}.png")
-    save(batch_figure(chosen, seed, rows), path)
+    save(batch_figure(chosen, seed, rows or 6), path)
     console.print(f"wrote {path}", highlight=False)
 
 

@@ -154,7 +154,7 @@ def rows_shown(
             captions.append(f"{name}: {truth}")
             right.append(None)
             if values is not None:
-                captions[-1] += f", said {values[r, k]:.2f}"
+                captions[-1] += f"\nsaid {values[r, k]:.2f}"
                 right[-1] = not bool((values[r, k] - target[r, k]).abs() >= (FAR if regression else 0.5))
         rows.append(Shown([x[r] for x in images], captions, right))
     return rows

@@ -47,6 +47,45 @@ def test_show_draws_a_batch(run, tmp_path, target):
         assert picture.width > picture.height > 100
 
 
+def test_details_say_all_that_is_known_of_a_task(run):
+    code, out, _ = run("tasks", "--details=unmix", *SMALL, "--set=items=8")
+    assert code == 0
+    assert "What it is: a row is one mixture" in out
+    cells, last = {}, ""
+    for line in out.splitlines():
+        if line.startswith("│"):
+            name, text = (c.strip() for c in line.strip("│").split("│"))
+            last = name or last  # a line without a name goes on with the one above
+            cells[last] = f"{cells.get(last, '')} {text}".strip()
+    assert cells["mixture"] == "4 x 3 x 16 x 16 float32"
+    assert cells["target"] == cells["output"] == "4 x 3 float32"
+    assert cells["loss"].startswith("bce")
+    assert "0.3333" in cells["metric"]
+    assert "0.6365" in cells["best constant"]
+    assert cells["oracle"] == "exact pair 1.0000 without training, on the raw task"
+    assert cells["easier versions"] == "dup_src, dup_mix, scale"
+    hardened, raw = (float(part.split()[0]) for part in cells["solver: mean colour"].split(", "))
+    assert raw > 0.95 > 0.5 > hardened
+
+
+def test_show_all_draws_a_small_picture_of_every_task_and_a_page(run, tmp_path, monkeypatch):
+    known = [e for e in cli.entries(cli.CATALOGUE) if e.id in ("quadrant", "unmix")]
+    monkeypatch.setattr(cli, "entries", lambda catalogue: known)
+    code, out, _ = run("show", "--all", "--out=pictures", "--set=bs=4", "--set=valid_items=4", "--rows=2")
+    assert code == 0
+    assert "wrote 2 pictures and pictures/README.md" in out
+    page = (tmp_path / "pictures" / "README.md").read_text()
+    for entry in known:
+        assert f"## {entry.id}\n\n{entry.title}\n" in page
+        assert f"![{entry.id}]({entry.id}.png)" in page
+        file = tmp_path / "pictures" / f"{entry.id}.png"
+        assert file.stat().st_size < 60_000
+        with Image.open(file) as picture:
+            assert picture.height > 100
+            assert len(picture.convert("RGB").getcolors(10_000)) > 10
+    assert "exact pair: chance 0.333, loss of the best constant 0.6365." in page
+
+
 def test_learn_trains_every_seed_and_judges_every_split(run, tmp_path):
     code, out, _ = run("learn", "--task=unmix", *SMALL, "--steps=3", "--seeds=0,1", "--out=results/unmix.md")
     assert code == 0
@@ -76,7 +115,11 @@ def test_learn_from_a_folder_judges_by_file(run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["show", "unmx"], "no task named unmx; known: unmix"),
+        (["show"], "name one task, or --all without one"),
+        (["show", "unmix", "--all"], "name one task, or --all without one"),
+        (["show", "--all", "--out", "/dev/null/x", "--set", "bs=4"], "cannot be written"),
+        (["tasks", "--details", "unmx"], "no task named unmx; known: "),
+        (["show", "unmx"], "no task named unmx; known: "),
         (["show", "unmix", "--set", "n"], "--set n: write NAME=VALUE"),
         (["show", "unmix", "--set", "m=3"], "--set m=3: no such setting"),
         (["show", "unmix", "--set", "n=2"], "n=2 classification is degenerate"),

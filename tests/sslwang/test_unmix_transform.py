@@ -183,7 +183,7 @@ def test_batches_and_results_are_shown(folder, target):
         learner.show_results(max_n=2)
     captions = [axes.get_title() for axes in pyplot.gcf().axes]
     assert len(captions) == 8
-    assert all(", said " in c and c[0] in "✓✗" for k, c in enumerate(captions) if k % 4)
+    assert all("\nsaid " in c and c[0] in "✓✗" for k, c in enumerate(captions) if k % 4)
     said = [float(c.rsplit(" ", 1)[1]) for k, c in enumerate(captions) if k % 4]
     assert all(0 <= v <= 1 for v in said)
 
