@@ -111,14 +111,16 @@ def warped(images: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
 
 
 def blurred(images: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Images (N, 3, S, S) each under a Gaussian of standard deviation (N,) in px; 0 leaves an image as it is."""
-    steps = torch.arange(TAPS, device=images.device) - TAPS // 2
-    weights = torch.exp(-(steps**2) / (2 * std[:, None].clamp_min(1e-3) ** 2))
-    weights = (weights / weights.sum(1, keepdim=True)).T[..., None, None, None]
-    height, width = images.shape[-2:]
-    padded = F.pad(images, (TAPS // 2,) * 4, mode="replicate")
-    rows = sum(w * padded[..., k : k + height, :] for k, w in enumerate(weights))
-    return sum(w * rows[..., k : k + width] for k, w in enumerate(weights))
+    """Square images (N, 3, S, S) each under a Gaussian of standard deviation (N,) in px; 0 leaves an image as it is.
+
+    One matrix product along each axis, which is faster than shifting and adding; at the edges the weights of
+    what is there are scaled to sum to 1.
+    """
+    steps = torch.arange(images.shape[-1], device=images.device)
+    apart = steps[:, None] - steps
+    weights = torch.exp(-(apart**2) / (2 * std[:, None, None].clamp_min(1e-3) ** 2)) * (apart.abs() <= TAPS // 2)
+    weights = (weights / weights.sum(2, keepdim=True))[:, None]
+    return weights @ images @ weights.transpose(-2, -1)
 
 
 def through_jpeg(tile: np.ndarray, quality: int) -> np.ndarray:

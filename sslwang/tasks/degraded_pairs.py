@@ -11,8 +11,8 @@ Best constant: ln 2 = 0.6931 (classify), margin^2 / 8 = 0.125 (distance); half o
 
 Shortcuts: blur and JPEG leave low frequencies as they were, so the mean colour and thumbnails of 8 x 8 px call nearly
 every raw pair right. So each view of the hardened task is cropped to 0.7 to 1 of its side, turned by quarters, mirrored
-and flipped by itself, and standardised channel by channel. Over 2048 hardened pairs the mean colour is right in 0.50
-and thumbnails in 0.57 (0.5 is chance).
+and flipped by itself, and standardised channel by channel. Over 2048 hardened pairs the mean colour is right in 0.52,
+which is the share of the commoner class, and thumbnails in 0.52 (0.98 raw).
 
 Oracle: the correlation of thumbnails of the raw pair.
 
