@@ -26,7 +26,7 @@ the middle of each visible box is painted with the colours of its image and its 
 all of one colour, drawn at random, and the cell shows it.
 
 Source: context encoders (Pathak et al. 2016) over jigsaw puzzles (Noroozi and Favaro 2016), as in the notes that this
-pipeline was started from.
+pipeline was started from. A small encoder stays at chance (0.574 after 500 steps): it must overfit a fixed batch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from sslwang.data.boxes import CORNERS, MARK, Cutter, marked, palette
 from sslwang.data.pictures import Shown
 from sslwang.losses import IGNORED, LOSSES
 from sslwang.pretext import PretextItems, PretextSettings
-from sslwang.tasks._classes import ClassTask, accuracy
+from sslwang.tasks._classes import RANGE, ClassTask, accuracy
 from sslwang.tasks.patchwork import BoxesSettings, PatchworkItems, canonical, image_shares
 
 
@@ -131,7 +131,7 @@ class MissingBoxItems(PatchworkItems):
             return super().shown(batch, outputs)
         rows = []
         for r, (picture, box) in enumerate(zip(*batch)):
-            shown = Shown([picture, box], ["one box is missing", "it is this"], [None, None])
+            shown = Shown([picture.clamp(-RANGE, RANGE), box], ["one box is missing", "it is this"], [None, None])
             if outputs is not None:
                 share = explained(outputs[r][None], box[None])
                 shown.images.append(outputs[r])
@@ -161,6 +161,7 @@ class MissingBox(ClassTask):
         "the boxes of each mean colour can be counted, and the mean colour of the rest tells of the missing pixels; "
         "each box is standardised by itself and cut with margins"
     )
+    GENERALISES = False
     settings: MissingBoxSettings
 
     def __init__(self, settings: MissingBoxSettings | None = None):
