@@ -215,7 +215,7 @@ def page(rounds: int) -> str:
             "",
             "## Loading, files (JPEG, 213 x 160 px)",
             "",
-            "Plain images: one random crop of one file a row, 72 px as unmix takes them too. Loader: reading, decoding",
+            "Plain images: one random crop of one file a row, 72 px as for unmix. Loader: reading, decoding,",
             "cutting out and stacking, as the workers do where batches are mixed on the device. With mixing: and all",
             "that makes a batch of it, on the same thread. Throughput is over that of plain images.",
             "",
