@@ -88,7 +88,7 @@ def test_what_cannot_be_is_refused():
         Curriculum({}, 1.0)
     with pytest.raises(DiagnoseError, match="2 thresholds for 2 stages"):
         Curriculum({"a": loaders(1), "b": loaders(2)}, [1.0, 2.0])
-    with pytest.raises(DiagnoseError, match="no metric named accuracy.*known: train_loss, valid_loss, level"):
+    with pytest.raises(DiagnoseError, match=r"no metric named accuracy.*known: train_loss, valid_loss, level"):
         fit(learner(), 1, Curriculum({"a": loaders(1), "b": loaders(2)}, 1.0))
 
 
