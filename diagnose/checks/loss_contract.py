@@ -118,8 +118,10 @@ class LossContract(Check):
         if not isinstance(loss, (int, float)) or loss != loss or abs(loss) == float("inf"):
             return Judgement("fail", f"the first loss is {loss}")
         if broadcasts := evidence.get("accidental broadcasts", default=[]):
-            return Judgement("fail", f"the loss broadcasts by accident in {broadcasts[0]}")
+            where = broadcasts[0] if isinstance(broadcasts, list) else broadcasts
+            return Judgement("fail", f"the loss broadcasts by accident in {where}")
         kind, lost = evidence.get("outputs are"), evidence.get("lost to the confinement", default=0.0)
+        lost = lost if isinstance(lost, (int, float)) else float("nan")
         if kind in ("sigmoid", "softmax") and not lost <= LOST:
             return Judgement(
                 "fail",
