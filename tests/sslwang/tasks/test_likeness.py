@@ -208,6 +208,7 @@ def test_no_constant_is_better_than_the_best_one(cls, given):
         (Scale, {}, 150),
         (SimCLR, {}, 40),
         (VICReg, {}, 40),
+        (Autoencode, {}, 400),
     ],
 )
 def test_the_easiest_version_is_learned(cls, given, steps):
