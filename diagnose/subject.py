@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -177,7 +178,9 @@ def from_task(name: str, pairs: dict[str, str] | None = None, seed: int = 0, dev
     """
     entries = {e.id: e for e in registry.task_entries()}
     if name not in entries:
-        raise DiagnoseError(f"--task {name}: no such task; known: {', '.join(entries) or 'none registered'}")
+        near = difflib.get_close_matches(name, entries, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise DiagnoseError(f"--task {name}: no such task; {hint}known: {', '.join(entries) or 'none registered'}")
     cls = registry.load(entries[name], Task)
     cls.id, cls.doc = entries[name].id, entries[name].doc
     task = cls(settings_from(cls.Settings, pairs or {}))

@@ -92,7 +92,7 @@ def test_a_learner_of_ones_own_passes(diagnose, project):
     assert "PASS" in out
     folders = list((project / "reports" / "train-build").iterdir())
     assert len(folders) == 1
-    reports = {"report.json", "report.html", "report.md", "report.sarif", "junit.xml"}
+    reports = {"report.json", "report.html", "report.md", "report.sarif", "junit.xml", "pass.json"}
     assert {p.name for p in folders[0].iterdir()} == {*reports, "samples", "gauges"}
     report = json.loads((folders[0] / "report.json").read_text())
     jsonschema.validate(report, json.loads(SCHEMA.read_text()))
@@ -140,7 +140,7 @@ def test_strict_makes_a_warning_an_error(diagnose, project):
     [
         (["run"], "name one subject"),
         (["run", "--task", "unmix", "--learner", "a.py:b"], "name one subject"),
-        (["run", "--task", "umnix"], "--task umnix: no such task; known: unmix"),
+        (["run", "--task", "umnix"], "--task umnix: no such task; did you mean unmix? known: "),
         (["run", "--task", "unmix", "--set", "lrr=1"], "did you mean lr?"),
         (["run", "--task", "unmix", "--set", "lr"], "NAME=VALUE"),
         (["run", "--task", "unmix", "--set", "lr=fast"], "--set lr=fast: Input should be a valid number"),
