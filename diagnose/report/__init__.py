@@ -95,11 +95,12 @@ def write_run(diagnosis: Diagnosis, out: Path) -> Path:
 
 def _previous(diagnosis: Diagnosis, folder: Path) -> Diagnosis | None:
     """The newest earlier run of the same subject: its folder stands beside this one."""
-    for sibling in sorted(folder.parent.glob(f"*/{JSON}"), reverse=True) if folder.parent.is_dir() else ():
-        with suppress(OSError, ValueError):  # also of another version, which pydantic says by a ValueError
-            found = type(diagnosis).load(sibling.parent)
-            if found.subject.name == diagnosis.subject.name:
-                return found
+    from diagnose.report import runs
+
+    for run in runs.within(folder.parent):
+        if not run.trouble and run.subject == diagnosis.subject.name:
+            with suppress(DiagnoseError):
+                return runs.load(run, type(diagnosis))
     return None
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,21 +52,33 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{self.path.parent.name}/{self.path.name}"
+        return _name(self.path)
 
 
 def past(out: Path) -> list[Run]:
     """Every run folder in `out`, the newest first; none if there is no such folder."""
-    return _sorted(run for subject in _folders(out) for run in _within(subject))
+    return [_read(folder) for folder in _every(out)]
 
 
-def _within(subject: Path) -> list[Run]:
-    """The run folders of one subject, the newest first."""
-    return _sorted(_read(folder) for folder in _folders(subject) if _is_run(folder))
+def within(subject: Path) -> Iterator[Run]:
+    """The runs of one folder of a subject, the newest first; each report is read when it is asked for."""
+    return map(_read, _of(subject))
 
 
-def _sorted(found: Iterable[Run]) -> list[Run]:
-    return sorted(found, key=lambda r: (r.when, _count(r.path), r.name), reverse=True)
+def _every(out: Path) -> list[Path]:
+    return _newest_first(folder for subject in _folders(out) for folder in _of(subject))
+
+
+def _of(subject: Path) -> list[Path]:
+    return _newest_first(folder for folder in _folders(subject) if _is_run(folder))
+
+
+def _newest_first(folders: Iterable[Path]) -> list[Path]:
+    return sorted(folders, key=lambda f: (_when(f), _count(f), _name(f)), reverse=True)
+
+
+def _name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def find(out: Path, name: str | None = None) -> Run:
@@ -80,21 +92,24 @@ def find(out: Path, name: str | None = None) -> Run:
         DiagnoseError: there is none, or none of them has a report that can be read.
     """
     if name and (folder := _folder(Path(name))):
-        runs = [_read(folder)]
-    elif name and (within := _within(Path(name)) or past(Path(name))):
-        runs = within
+        folders = [folder]
+    elif name and (inside := _of(Path(name)) or _every(Path(name))):
+        folders = inside
     else:
-        runs = past(out)
+        folders = _every(out)
         if name:
             wanted = name.strip("/")
-            exact = [r for r in runs if wanted in (r.name, r.path.name, r.path.parent.name)]
-            runs = exact or [r for r in runs if r.name.startswith(wanted) or r.path.name.startswith(wanted)]
-    readable = next((r for r in runs if not r.trouble), None)
-    if readable is None:
-        if runs:
-            raise DiagnoseError(f"{runs[0].path}: {runs[0].trouble}")
-        raise DiagnoseError(f"no run {name or ''} in {out}: `diagnose list runs` shows them".replace("  ", " "))
-    return readable
+            exact = [f for f in folders if wanted in (_name(f), f.name, f.parent.name)]
+            folders = exact or [f for f in folders if _name(f).startswith(wanted) or f.name.startswith(wanted)]
+    newest: Run | None = None
+    for folder in folders:
+        run = _read(folder)
+        if not run.trouble:
+            return run
+        newest = newest or run
+    if newest is not None:
+        raise DiagnoseError(f"{newest.path}: {newest.trouble}")
+    raise DiagnoseError(f"no run {name or ''} in {out}: `diagnose list runs` shows them".replace("  ", " "))
 
 
 def load(run: Run, kind: type[Diagnosis] | None = None) -> Diagnosis:
@@ -103,13 +118,11 @@ def load(run: Run, kind: type[Diagnosis] | None = None) -> Diagnosis:
     Raises:
         DiagnoseError: its report has not the shape that this version reads.
     """
-    from pydantic import ValidationError
-
     from diagnose.diagnosis import Diagnosis
 
     try:
         return (kind or Diagnosis).load(run.path)
-    except (OSError, ValidationError) as e:
+    except (OSError, ValueError) as e:  # also what pydantic raises, and what is no UTF-8
         raise DiagnoseError(f"{run.path / JSON} cannot be read: {str(e).splitlines()[0]}") from e
 
 

@@ -20,8 +20,10 @@ OLD, MIDDLE, NEW = "2026-11-22T10-00-00", "2026-11-23T10-00-00", "2026-11-24T10-
 
 @pytest.fixture
 def out(samples, tmp_path, monkeypatch):
-    """Three runs of one subject, and one of another in between."""
-    monkeypatch.chdir(tmp_path)
+    """Two runs of one subject, and one of another in between; "../.." is a folder of this test alone."""
+    home = tmp_path / "home" / "project"
+    home.mkdir(parents=True)
+    monkeypatch.chdir(home)
     folder = Path("reports")
     report.write(samples.passing(), folder / "unmix" / OLD)
     report.write(samples.failing(), folder / "unmix" / NEW)
@@ -57,6 +59,18 @@ def test_two_runs_of_one_second_stand_in_their_order(samples, tmp_path):
     for name in (f"{NEW}.2", NEW, f"{NEW}.10"):
         report.write(samples.passing(), tmp_path / "unmix" / name)
     assert [r.path.name for r in runs.past(tmp_path)] == [f"{NEW}.10", f"{NEW}.2", NEW]
+
+
+def test_to_find_the_newest_run_no_other_report_is_read(out, monkeypatch):
+    read, real = [], Path.read_bytes
+
+    def counted(self):
+        read.append(self)
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    assert runs.find(out).name == f"unmix/{NEW}"
+    assert [p.parent.name for p in read] == [NEW]
 
 
 BROKEN = {

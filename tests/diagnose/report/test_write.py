@@ -145,3 +145,24 @@ def test_the_page_compares_with_the_newest_earlier_run_of_the_same_subject(sampl
     page = (tmp_path / "unmix" / "2026-01-04T00-00-00" / "report.html").read_text()
     assert "The verdict was fail and is pass" in page
     assert ">lr-too-high</bdi>" in page[page.index('id="before"') : page.index('id="checks"')]
+
+
+def test_the_newest_of_one_second_is_compared_and_not_what_a_killed_command_left(samples, tmp_path):
+    subject = tmp_path / "unmix"
+    report.write(samples.failing(), subject / ".0123456789abcdef.partial")
+    report.write(samples.passing(), subject / "2026-01-01T00-00-00")
+    assert 'id="before"' not in (subject / "2026-01-01T00-00-00" / "report.html").read_text()
+    report.write(samples.passing(), subject / "2026-01-02T00-00-00.2")
+    report.write(samples.failing(), subject / "2026-01-02T00-00-00.10")
+    report.write(samples.passing(), subject / "2026-01-03T00-00-00")
+    assert "The verdict was fail and is pass" in (subject / "2026-01-03T00-00-00" / "report.html").read_text()
+
+
+def test_an_earlier_report_that_is_no_utf8_is_passed_over(samples, tmp_path):
+    subject = tmp_path / "unmix"
+    report.write(samples.failing(), subject / "2026-01-01T00-00-00")
+    report.write(samples.passing(), subject / "2026-01-02T00-00-00")
+    file = subject / "2026-01-02T00-00-00" / "report.json"
+    file.write_bytes(file.read_text("utf-8").encode("utf-16"))
+    report.write(samples.passing(), subject / "2026-01-03T00-00-00")
+    assert "The verdict was fail and is pass" in (subject / "2026-01-03T00-00-00" / "report.html").read_text()
