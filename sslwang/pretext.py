@@ -8,6 +8,7 @@ items draw a row from a generator of their own (`row`), and turn a stack of rows
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -94,14 +95,14 @@ class PretextItems(Items):
     """Rows of a pretext task. A row is (images (k, S, S, 3) uint8, labels ...); see `row` and `batch`.
 
     Args:
-        side: the images and the part of them that may be shown.
+        side: the images and the part of them that may be shown; None where no row is asked for.
         count, seed, split: see `Items`.
         settings: of the task.
     """
 
     inputs = 1  # how many of a batch's tensors the network sees; the rest are targets
 
-    def __init__(self, side: Side, count: int, seed: int, split: str, settings: PretextSettings):
+    def __init__(self, side: Side | None, count: int, seed: int, split: str, settings: PretextSettings):
         super().__init__(count, seed, split)
         self.side, self.settings = side, settings
 
@@ -122,6 +123,11 @@ class PretextItems(Items):
         """Rows as tensors: images (B, k, 3, S, S) uint8, labels (B, ...)."""
         images, *labels = (torch.from_numpy(np.stack(part)) for part in zip(*items))
         return images.movedim(-1, -3), *labels
+
+    def first(self, rows: int) -> tuple[torch.Tensor, ...]:
+        """The first rows of epoch 0 as `batch` takes them: images in [0, 1], then what was drawn."""
+        images, *drawn = self.stack([self.item(0, i) for i in range(rows)])
+        return self.scaled(images), *drawn
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
         """Images in [0, 1] from uint8, plane by plane (of pixel after pixel everything later is slower)."""
@@ -228,11 +234,25 @@ class Pretext(Task):
 
     # ---- data, network, Learner --------------------------------------------------------------------------------------
 
+    @cached_property
+    def sides(self) -> tuple[Side, Side]:
+        """What training and validation may show; a folder is read once for all data sets of the task."""
+        return sides(self.settings.data.source, self.settings.data.split)
+
+    @cached_property
+    def roles(self) -> PretextItems:
+        """Rows without images, for what the settings alone say of them."""
+        return self.Items(None, 0, 0, "train", self.settings)
+
     def items(self, seed: int, split: str) -> PretextItems:
         """Data set of one split, `train` or `valid`."""
         s = self.settings
-        side = sides(s.data.source, s.data.split)[split == "valid"]
-        return self.Items(side, s.items if split == "train" else s.valid_items, seed, split, s)
+        count = s.items if split == "train" else s.valid_items
+        return self.Items(self.sides[split == "valid"], count, seed, split, s)
+
+    def raw(self, rows: int, seed: int, **changes: Any) -> PretextItems:
+        """Training rows of the raw task, as its oracle reads them."""
+        return self.under(**{"hardened": False, "inputs": "images", "items": rows, **changes}).items(seed, "train")
 
     def loaders(self, seed: int, device: str | torch.device = "cpu") -> DataLoaders:
         """See `Task.loaders`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from fastai.metrics import AccumMetric
 from torch import nn
 
+from diagnose.task import Task
 from sslwang.data.pictures import Shown
 from sslwang.losses import IGNORED
 from sslwang.models.single import SingleNet
@@ -101,12 +102,14 @@ class ClassTask(Pretext):
 
     Attributes:
         WHICH: the classes are the cells of the grid.
+        EASIER: the settings of each easier version by its name, the easiest first.
     """
 
     HEADS = ("pooled", "fastai")
     LOSSES = ("ce",)
     metric = "accuracy"
     WHICH: ClassVar[bool] = False
+    EASIER: ClassVar[dict[str, dict[str, Any]]] = {"marked": {"mode": "marked"}}
 
     def __init__(self, settings=None):
         super().__init__(settings)
@@ -114,8 +117,8 @@ class ClassTask(Pretext):
         self.chance = sum(map(max, shares)) / len(shares)
 
     def shape(self) -> tuple[int, ...]:
-        """Shape of a row's output: (K,), (cells, K), or () for one logit."""
-        return (len(self.shares()[0]),)
+        """Shape of a row's output: (K,), (cells, K), or () for one logit, as bce has it."""
+        return () if self.loss_kind == "bce" else (len(self.shares()[0]),)
 
     def grid(self) -> tuple[int, int] | None:
         """Rows and columns of the cells, where there are any."""
@@ -142,6 +145,10 @@ class ClassTask(Pretext):
         shares = self.shares()
         entropy = sum(-p * math.log(p) for cell in shares for p in cell if p > 0)
         return entropy * self.settings.bs if self.settings.loss.reduction == "sum" else entropy / len(shares)
+
+    def easier(self) -> dict[str, Task]:
+        """See `Task.easier`."""
+        return {name: self.under(**changes) for name, changes in self.EASIER.items()}
 
     def titles(self) -> list[str]:
         """One picture."""

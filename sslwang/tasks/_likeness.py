@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from fastai.metrics import AccumMetric
+from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,6 +20,7 @@ from sslwang.data.views import Distortion, distorted
 from sslwang.losses import LOSSES
 from sslwang.models.pairs import HEADS, PairNet
 from sslwang.pretext import Pretext, PretextItems, PretextSettings
+from sslwang.roles import reordered, twins_among
 
 Views = Literal["hard", "crops", "copies"]
 Goal = Literal["classify", "distance"]
@@ -112,7 +114,7 @@ class LikenessItems(PretextItems):
 
     CHAIN: ClassVar[Distortion] = HEAVY
     RAW: ClassVar[Distortion] = WEAK
-    ASKED: ClassVar[str] = "same"
+    ASKED: ClassVar[str] = "same image"
     ANCHOR: ClassVar[str] = "anchor"
     threshold = 0.0  # output above which the only other is called the same
 
@@ -191,12 +193,12 @@ class LikenessTask(Pretext):
 
     def titles(self) -> list[str]:
         """The anchor, then the others."""
-        n = self.items(0, "train").inputs - 1
+        n = self.others()
         return [self.Items.ANCHOR, *(f"other {i + 1}" if n > 1 else "other" for i in range(n))]
 
     def others(self) -> int:
         """How many others a row has."""
-        return self.items(0, "train").inputs - 1
+        return self.roles.inputs - 1
 
     def positives(self) -> float:
         """How many positives a row has in the mean."""
@@ -231,17 +233,11 @@ class LikenessTask(Pretext):
     def twins(self, batch: tuple) -> torch.Tensor | None:
         """See `Task.twins`. `easier()["copies"]` has a pair for every positive."""
         *images, _ = batch
-        found = []
-        for k, other in enumerate(images[1:], start=1):
-            rows = (images[0] == other).flatten(1).all(1).nonzero()
-            found.append(F.pad(rows, (0, 2)) + torch.tensor([0, 0, k], device=rows.device))
-        pairs = torch.cat(found)
-        return pairs if len(pairs) else None
+        return twins_among(images, [(0, k) for k in range(1, len(images))])
 
     def permuted(self, batch: tuple, order: list[int]) -> tuple:
         """The batch with other k replaced by other `order[k]`, labels alike."""
-        anchor, *others, labels = batch
-        return anchor, *(others[k] for k in order), labels[:, order]
+        return reordered(batch, order)
 
     def metrics(self) -> list:
         """See `Pretext.metrics`."""
@@ -249,7 +245,7 @@ class LikenessTask(Pretext):
 
     def measure(self) -> Callable[[torch.Tensor, torch.Tensor], float]:
         """The function of outputs and labels behind `metric`: by default the share of others that are called right."""
-        return partial(accuracy, threshold=self.items(0, "train").threshold)
+        return partial(accuracy, threshold=self.roles.threshold)
 
     def score(self, outputs: torch.Tensor, *targets: torch.Tensor) -> float:
         """`metric` of scores (B, n) against labels (B, n)."""
@@ -263,7 +259,7 @@ class LikenessTask(Pretext):
 
     def solved(self, anchor: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         """Scores (B, n) in closed form, on the scale of the outputs: by default the correlation of thumbnails."""
-        return thumbnail_likeness(anchor, others) - ALIKE + self.items(0, "train").threshold
+        return thumbnail_likeness(anchor, others) - ALIKE + self.roles.threshold
 
     def probes(self) -> dict[str, Callable[[tuple], float]]:
         """See `Pretext.probes`: the mean colour, and thumbnails laid over each other."""
@@ -277,7 +273,7 @@ class LikenessTask(Pretext):
         anchor, *others, labels = batch
         found = likeness(anchor, torch.stack(others, 1))
         if len(others) == 1:
-            found = split_at_median(found) + self.items(0, "train").threshold
+            found = split_at_median(found) + self.roles.threshold
         return self.score(found, labels)
 
 
@@ -308,6 +304,12 @@ class GoalTask(LikenessTask):
         return ("bce",) if self.settings.goal == "classify" else ("contrastive",)
 
 
+class RetrievalSettings(LikenessSettings):
+    """An anchor and n others."""
+
+    n: int = Field(4, ge=2, le=16)
+
+
 class RetrievalItems(LikenessItems):
     """An anchor and n others, `positives` of them (one, if the settings have no such number) in random places."""
 
@@ -327,6 +329,8 @@ class RetrievalItems(LikenessItems):
 class RetrievalTask(LikenessTask):
     """Finding the positives among n others."""
 
+    Items: ClassVar[type[PretextItems]] = RetrievalItems
+    SHORTCUTS = "equal pixels and equal mean colours; every view is transformed and standardised by itself"
     metric = "retrieved"
 
     def __init__(self, settings=None):
@@ -335,7 +339,7 @@ class RetrievalTask(LikenessTask):
 
     def positives(self) -> float:
         """How many every row has."""
-        return self.items(0, "train").positives()
+        return self.roles.positives()
 
     def measure(self) -> Callable[[torch.Tensor, torch.Tensor], float]:
         """Share of the positives among the highest."""

@@ -16,6 +16,7 @@ from sslwang.data.pixels import normalised, standardised
 from sslwang.data.views import Distortion, distorted
 from sslwang.models.views import ViewNet
 from sslwang.pretext import Pretext, PretextItems, PretextSettings
+from sslwang.roles import twins_among
 
 CROPS = Distortion(zoom=0.6, mirror=True)
 STRONG = Distortion(zoom=0.6, mirror=True, blur=1.0, gain=0.5, offset=0.1, grey=0.2)
@@ -124,8 +125,7 @@ class ViewTask(Pretext):
 
     def twins(self, batch: tuple) -> torch.Tensor | None:
         """See `Task.twins`. In `easier()["copies"]` every row is a pair."""
-        rows = (batch[0] == batch[1]).flatten(1).all(1).nonzero()
-        return F.pad(rows, (0, 2)) + torch.tensor([0, 0, 1], device=rows.device) if len(rows) else None
+        return twins_among(batch[:2], [(0, 1)])
 
     def score(self, outputs: torch.Tensor, *targets: torch.Tensor) -> float:
         """See `ranked`."""

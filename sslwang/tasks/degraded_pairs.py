@@ -48,7 +48,6 @@ class DegradedPairsItems(GoalItems):
 
     CHAIN = Distortion(zoom=0.7, quarters=True, mirror=True, flip=True)
     RAW = Distortion()
-    ASKED = "same image"
     ANCHOR = "one view"
 
     def tiles(self, rng: np.random.Generator, count: int) -> np.ndarray:

@@ -57,7 +57,6 @@ class HardPairsItems(LikenessItems):
 
     CHAIN = Distortion(zoom=0.8, turn=90, flip=True, blur=1.0, offset=0.1, noise=0.06)
     RAW = Distortion(turn=90, flip=True, blur=1.0, offset=0.1, noise=0.06)
-    ASKED = "same image"
 
     def others(self) -> int:
         """One, or two in a triplet."""

@@ -41,7 +41,6 @@ from fastai.metrics import AccumMetric
 from pydantic import model_validator
 from torch import nn
 
-from diagnose.task import Task
 from sslwang.box_solvers import fewer_by_colour
 from sslwang.data.boxes import CORNERS, MARK, Cutter, marked, palette
 from sslwang.data.pictures import Shown
@@ -237,16 +236,11 @@ class MissingBox(ClassTask):
             max(0.0, explained(outputs, *targets)) if self.settings.target == "pixels" else accuracy(outputs, *targets)
         )
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"marked": self.under(mode="marked")}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
         s = self.settings
-        items = self.under(hardened=False, inputs="images", mode="plain", items=rows).items(seed, "train")
-        images, *drawn = items.stack([items.item(0, i) for i in range(rows)])
-        images = images.float() / 255
+        items = self.raw(rows, seed, mode="plain")
+        images, *drawn = items.first(rows)
         picture, target = items.batch(images, *drawn)
         cells = items.cutter.taken_up(picture, *s.layout)
         every = torch.arange(s.n * s.g**2).expand(rows, -1)

@@ -32,7 +32,6 @@ from fastai.metrics import AccumMetric
 from pydantic import Field
 from torch import nn
 
-from diagnose.task import Task
 from sslwang.data.pictures import Shown
 from sslwang.data.pixels import standardised
 from sslwang.losses import LOSSES
@@ -139,6 +138,7 @@ class MixupRatio(ClassTask):
     Items: ClassVar[type[PretextItems]] = MixupRatioItems
     SHORTCUTS = "the contrast of a mixture falls with its evenness; the mixture is standardised too"
     GENERALISES = False
+    EASIER = {"gratings": {"mode": "gratings"}}
     settings: MixupRatioSettings
 
     def __init__(self, settings: MixupRatioSettings | None = None):
@@ -192,19 +192,12 @@ class MixupRatio(ClassTask):
         """R2 with values below 0 counted as 0, or share of bins that are right."""
         return max(0.0, r2(outputs, *targets)) if self.settings.target == "share" else accuracy(outputs, *targets)
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"gratings": self.under(mode="gratings")}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
-        items = self.under(hardened=False, inputs="images", target="share", loss={"kind": "auto"}, items=rows).items(
-            seed, "train"
-        )
-        images, p = items.stack([items.item(0, i) for i in range(rows)])
-        mixture, share = items.batch(images.float() / 255, p)
-        sources = standardised(images.float() / 255)
-        return max(0.0, r2(least_squares(mixture, sources.unbind(1)).amax(1), share))
+        items = self.raw(rows, seed, target="share", loss={"kind": "auto"})
+        images, p = items.first(rows)
+        mixture, share = items.batch(images, p)
+        return max(0.0, r2(least_squares(mixture, standardised(images).unbind(1)).amax(1), share))
 
     def probes(self) -> dict[str, Callable[[tuple], float]]:
         """See `Pretext.probes`."""

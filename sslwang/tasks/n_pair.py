@@ -26,29 +26,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
-
-from sslwang.pretext import PretextItems, PretextSettings
-from sslwang.tasks._likeness import LikenessSettings, RetrievalItems, RetrievalTask
-
-
-class NPairSettings(LikenessSettings):
-    """Settings of `n-pair`: n others, one of them positive."""
-
-    n: int = Field(4, ge=2, le=16)
-
-
-class NPairItems(RetrievalItems):
-    """An anchor and n others, one of them a view of its image."""
-
-    ASKED = "same image"
+from sslwang.pretext import PretextSettings
+from sslwang.tasks._likeness import RetrievalSettings, RetrievalTask
 
 
 class NPair(RetrievalTask):
-    """N-pair under given settings."""
+    """N-pair under given settings: n others, one of them a view of the anchor's image."""
 
-    Settings: ClassVar[type[PretextSettings]] = NPairSettings
-    Items: ClassVar[type[PretextItems]] = NPairItems
+    Settings: ClassVar[type[PretextSettings]] = RetrievalSettings
     HEADS = ("embed-dot",)
     LOSSES = ("n-pair",)
-    SHORTCUTS = "equal pixels and equal mean colours; every view is transformed and standardised by itself"

@@ -29,14 +29,13 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from sslwang.pretext import PretextItems, PretextSettings
-from sslwang.tasks._likeness import LikenessSettings, RetrievalItems, RetrievalTask
+from sslwang.pretext import PretextSettings
+from sslwang.tasks._likeness import RetrievalSettings, RetrievalTask
 
 
-class NTXentSettings(LikenessSettings):
+class NTXentSettings(RetrievalSettings):
     """Settings of `nt-xent`: n others, `positives` of them positive."""
 
-    n: int = Field(4, ge=2, le=16)
     positives: int = Field(1, ge=1, le=15)
 
     @model_validator(mode="after")
@@ -46,17 +45,9 @@ class NTXentSettings(LikenessSettings):
         return self
 
 
-class NTXentItems(RetrievalItems):
-    """An anchor and n others, some of them views of its image."""
-
-    ASKED = "same image"
-
-
 class NTXentTask(RetrievalTask):
     """NT-Xent under given settings."""
 
     Settings: ClassVar[type[PretextSettings]] = NTXentSettings
-    Items: ClassVar[type[PretextItems]] = NTXentItems
     HEADS = ("embed-cosine",)
     LOSSES = ("nt-xent",)
-    SHORTCUTS = "equal pixels and equal mean colours; every view is transformed and standardised by itself"

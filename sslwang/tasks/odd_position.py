@@ -28,13 +28,10 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from diagnose.task import Task
-from sslwang.data.boxes import Cutter, place_names
+from sslwang.data.boxes import Cutter
 from sslwang.pretext import PretextItems, PretextSettings
-from sslwang.tasks._classes import ClassTask, accuracy, alike
+from sslwang.tasks._odd import NAMES, OddTask, odd_one, three_and_one
 from sslwang.tasks.same_position import PlacesItems, places_by_lookup
-
-CELLS = 4
 
 
 class OddPositionSettings(PretextSettings):
@@ -56,10 +53,7 @@ class OddPositionItems(PlacesItems):
 
     def places(self, rng: np.random.Generator) -> np.ndarray:
         """Three alike and one, anywhere, that differs."""
-        common, other = rng.choice(self.settings.g**2, 2, replace=False)
-        places = np.full(CELLS, common)
-        places[rng.integers(CELLS)] = other
-        return places
+        return three_and_one(rng, self.settings.g**2)
 
     def label(self, places: torch.Tensor) -> torch.Tensor:
         """The cell whose place no other has."""
@@ -67,39 +61,18 @@ class OddPositionItems(PlacesItems):
 
     def words(self) -> Sequence[str]:
         """Names of the cells."""
-        return [f"odd: {name}" for name in place_names(2)]
+        return NAMES
 
 
-def odd_one(values: torch.Tensor) -> torch.Tensor:
-    """Index (B,) of the value in each row (B, k) that fewest others equal."""
-    return (values[:, :, None] == values[:, None]).sum(2).argmin(1)
-
-
-class OddPosition(ClassTask):
+class OddPosition(OddTask):
     """Odd position under given settings."""
 
     Settings: ClassVar[type[PretextSettings]] = OddPositionSettings
     Items: ClassVar[type[PretextItems]] = OddPositionItems
-    HEADS = ("cells", "pooled", "fastai")
     SHORTCUTS = "borders of files (vignettes, frames); boxes are cut with margins and each is standardised by itself"
-    GENERALISES = False
-    WHICH = True
     settings: OddPositionSettings
-
-    def grid(self) -> tuple[int, int] | None:
-        """See `ClassTask.grid`."""
-        return 2, 2
-
-    def shares(self) -> list[list[float]]:
-        """See `ClassTask.shares`."""
-        return alike(CELLS)
-
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"marked": self.under(mode="marked")}
 
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
-        items = self.under(hardened=False, inputs="images", mode="plain", items=rows).items(seed, "train")
-        found, target = places_by_lookup(items, rows)
-        return accuracy(torch.nn.functional.one_hot(odd_one(found), CELLS).float(), target)
+        items = self.raw(rows, seed, mode="plain")
+        return self.judged(*places_by_lookup(items, rows))

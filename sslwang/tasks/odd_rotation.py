@@ -30,13 +30,10 @@ import numpy as np
 import torch
 from pydantic import model_validator
 
-from diagnose.task import Task
-from sslwang.data.boxes import Cutter, place_names, shaded, turned
+from sslwang.data.boxes import Cutter, shaded, turned
 from sslwang.pretext import PretextItems, PretextSettings
-from sslwang.tasks._classes import ClassItems, ClassTask, accuracy, alike
-from sslwang.tasks.odd_position import odd_one
-
-CELLS = 4
+from sslwang.tasks._classes import ClassItems
+from sslwang.tasks._odd import CELLS, NAMES, OddTask, odd_one, three_and_one
 
 
 class OddRotationSettings(PretextSettings):
@@ -63,9 +60,7 @@ class OddRotationItems(ClassItems):
     def row(self, rng: np.random.Generator) -> tuple:
         """One row; see the class."""
         s = self.settings
-        common, other = rng.choice(4, 2, replace=False)
-        quarters = np.full(CELLS, common)
-        quarters[rng.integers(CELLS)] = other
+        quarters = three_and_one(rng, 4)
         tiles = self.side.tiles(rng, s.size, CELLS, s.data.distinct)
         return tiles, rng.integers(4, size=CELLS), quarters, self.cutter.jitter(rng, CELLS)
 
@@ -85,37 +80,21 @@ class OddRotationItems(ClassItems):
 
     def words(self) -> Sequence[str]:
         """Names of the cells."""
-        return [f"odd: {name}" for name in place_names(2)]
+        return NAMES
 
 
-class OddRotation(ClassTask):
+class OddRotation(OddTask):
     """Odd rotation under given settings."""
 
     Settings: ClassVar[type[PretextSettings]] = OddRotationSettings
     Items: ClassVar[type[PretextItems]] = OddRotationItems
-    HEADS = ("cells", "pooled", "fastai")
     SHORTCUTS = "finding the one box that is not upright, were the others always; both angles are drawn"
-    GENERALISES = False
-    WHICH = True
     settings: OddRotationSettings
-
-    def grid(self) -> tuple[int, int] | None:
-        """See `ClassTask.grid`."""
-        return 2, 2
-
-    def shares(self) -> list[list[float]]:
-        """See `ClassTask.shares`."""
-        return alike(CELLS)
-
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"marked": self.under(mode="marked")}
 
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
-        items = self.under(hardened=False, inputs="images", mode="plain", items=rows).items(seed, "train")
-        images, places, quarters, jitter = items.stack([items.item(0, i) for i in range(rows)])
-        images = images.float() / 255
+        items = self.raw(rows, seed, mode="plain")
+        images, places, quarters, jitter = items.first(rows)
         picture, target = items.batch(images, places, quarters, jitter)
         boxes = items.cutter.taken_up(picture, 2, 2)
         gaps = []
@@ -123,4 +102,4 @@ class OddRotation(ClassTask):
             back = boxes.rot90(-k, (-2, -1))
             at = [items.upright(images, torch.full_like(places, p), jitter) for p in range(4)]
             gaps.append(torch.stack([(back - x).abs().mean((-3, -2, -1)) for x in at], 2).amin(2))
-        return accuracy(torch.nn.functional.one_hot(odd_one(torch.stack(gaps, 2).argmin(2)), CELLS).float(), target)
+        return self.judged(torch.stack(gaps, 2).argmin(2), target)

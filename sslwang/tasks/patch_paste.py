@@ -31,7 +31,6 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from diagnose.task import Task
 from sslwang.data.pixels import STD, normalised, standardised
 from sslwang.pretext import PretextItems, PretextSettings
 from sslwang.statistic_solvers import fitted_classes
@@ -159,26 +158,18 @@ class PatchPaste(ClassTask):
         "itself before one is pasted into the other"
     )
     GENERALISES = False
+    EASIER = {"noise": {"other": "noise"}}
     settings: PatchPasteSettings
-
-    def shape(self) -> tuple[int, ...]:
-        """See `ClassTask.shape`."""
-        return ()
 
     def shares(self) -> list[list[float]]:
         """See `ClassTask.shares`."""
         return [[1 - self.settings.pct_pos, self.settings.pct_pos]]
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"noise": self.under(other="noise")}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
         plain = {"flip_h": False, "flip_v": False, "noise": 0.0, "other": "image"}
-        items = self.under(hardened=False, inputs="images", items=rows, **plain).items(seed, "train")
-        images, same, at, *drawn = items.stack([items.item(0, i) for i in range(rows)])
-        images = images.float() / 255
+        items = self.raw(rows, seed, **plain)
+        images, same, at, *drawn = items.first(rows)
         picture, target = items.batch(images, same, at, *drawn)
         patch = items.patches(picture, at)
         side = patch.shape[-1]

@@ -38,7 +38,6 @@ import torch
 from fastai.metrics import AccumMetric
 from pydantic import Field, model_validator
 
-from diagnose.task import Task
 from sslwang.box_solvers import two_by_colour, two_by_edges
 from sslwang.data.boxes import Cutter, marked
 from sslwang.losses import IGNORED
@@ -249,10 +248,6 @@ class Patchwork(ClassTask):
         functions = (accuracy, exact, same_image, place_in_image)
         return [AccumMetric(f, flatten=False) for f in functions]
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"marked": self.under(mode="marked")}
-
     def stages(self) -> dict[str, Patchwork]:
         """The same task with 2, 4, ... images as far as there is room, for a `Curriculum`."""
         room = self.settings.places
@@ -262,12 +257,12 @@ class Patchwork(ClassTask):
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
         s = self.settings
-        items = self.under(hardened=False, inputs="images", mode="plain", items=rows).items(seed, "train")
-        images, order, jitter = items.stack([items.item(0, i) for i in range(rows)])
-        picture, target = items.batch(images.float() / 255, order, jitter)
+        items = self.raw(rows, seed, mode="plain")
+        images, order, jitter = items.first(rows)
+        picture, target = items.batch(images, order, jitter)
         boxes = items.cutter.taken_up(picture, *s.layout)
         every = torch.arange(s.n * s.g**2).expand(rows, -1)
-        parts = items.cutter.cut(images.float() / 255, every // s.g**2, every % s.g**2, torch.zeros(rows, 1, 2).long())
+        parts = items.cutter.cut(images, every // s.g**2, every % s.g**2, torch.zeros(rows, 1, 2).long())
         parts = items.cutter.finished(parts)
         found = torch.cdist(boxes.flatten(2), parts.flatten(2)).argmin(2)
         return accuracy(self._logits(torch.where(order >= 0, found, -1)), target)

@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from pydantic import model_validator
 
-from diagnose.task import Task
 from sslwang.data.boxes import Cutter
 from sslwang.pretext import PretextItems, PretextSettings
 from sslwang.tasks._classes import ClassTask, accuracy, alike
@@ -75,12 +74,8 @@ class Quadrant(ClassTask):
         """See `ClassTask.shares`."""
         return alike(PLACES)
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"marked": self.under(mode="marked")}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
-        items = self.under(hardened=False, inputs="images", mode="plain", items=rows).items(seed, "train")
+        items = self.raw(rows, seed, mode="plain")
         found, target = places_by_lookup(items, rows)
         return accuracy(torch.nn.functional.one_hot(found[:, 0], PLACES).float(), target)

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from pydantic import model_validator
 
-from diagnose.task import Task
 from sslwang.box_solvers import turned_by_edges
 from sslwang.data.boxes import Cutter, shaded, turned
 from sslwang.pretext import PretextItems, PretextSettings
@@ -116,15 +115,10 @@ class QuadrantRotation(ClassTask):
         """See `ClassTask.shares`."""
         return alike(4, CELLS)
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"marked": self.under(mode="marked")}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
-        items = self.under(hardened=False, inputs="images", mode="plain", items=rows).items(seed, "train")
-        images, quarters, jitter = items.stack([items.item(0, i) for i in range(rows)])
-        images = images.float() / 255
+        items = self.raw(rows, seed, mode="plain")
+        images, quarters, jitter = items.first(rows)
         picture, target = items.batch(images, quarters, jitter)
         boxes, upright = items.cutter.taken_up(picture, 2, 2), items.upright(images, jitter)
         gaps = [(boxes.rot90(-k, (-2, -1)) - upright).abs().mean((-3, -2, -1)) for k in range(4)]

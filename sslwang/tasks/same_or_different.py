@@ -35,7 +35,6 @@ from sslwang.tasks._likeness import GoalItems, GoalSettings, GoalTask
 class SameOrDifferentItems(GoalItems):
     """Pairs of views, one in two of one image."""
 
-    ASKED = "same image"
     ANCHOR = "one view"
 
 

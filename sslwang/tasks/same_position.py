@@ -31,7 +31,6 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from diagnose.task import Task
 from sslwang.data.boxes import Cutter, marked, place_names
 from sslwang.pretext import PretextItems, PretextSettings
 from sslwang.tasks._classes import ClassItems, ClassTask, accuracy, alike
@@ -92,8 +91,7 @@ class PlacesItems(ClassItems):
 
 def places_by_lookup(items: PlacesItems, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Places (B, k) that raw boxes are found at in their images, pixel by pixel, and the targets of the rows."""
-    images, places, jitter = items.stack([items.item(0, i) for i in range(rows)])
-    images = images.float() / 255
+    images, places, jitter = items.first(rows)
     count, every = images.shape[1], items.settings.g**2
     side = round(count**0.5)
     picture, target = items.batch(images, places, jitter)
@@ -158,13 +156,9 @@ class SamePosition(ClassTask):
         s = self.settings
         return alike(s.g**2, 1 if s.same else s.grid**2)
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"marked": self.under(mode="marked")}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
-        items = self.under(hardened=False, inputs="images", mode="plain", items=rows).items(seed, "train")
+        items = self.raw(rows, seed, mode="plain")
         found, target = places_by_lookup(items, rows)
         answer = torch.nn.functional.one_hot(items.label(found), self.settings.g**2)
         return accuracy(answer.float(), target)

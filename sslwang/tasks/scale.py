@@ -36,6 +36,7 @@ from sslwang.data.pixels import MEAN, STD, normalised
 from sslwang.losses import LOSSES
 from sslwang.models.pairs import HEADS, PairNet
 from sslwang.pretext import Pretext, PretextItems, PretextSettings
+from sslwang.roles import reordered
 from sslwang.tasks._likeness import chosen
 from sslwang.tasks.unmix import exact_pair, per_label
 
@@ -181,8 +182,7 @@ class Scale(Pretext):
 
     def permuted(self, batch: tuple, order: list[int]) -> tuple:
         """The batch with copy k replaced by copy `order[k]`, targets alike."""
-        image, *copies, target = batch
-        return image, *(copies[k] for k in order), target[:, order]
+        return reordered(batch, order)
 
     def score(self, outputs: torch.Tensor, *targets: torch.Tensor) -> float:
         """Exact pair, or R2 with values below 0 counted as 0."""

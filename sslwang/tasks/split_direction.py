@@ -33,7 +33,6 @@ import numpy as np
 import torch
 from pydantic import model_validator
 
-from diagnose.task import Task
 from sslwang.box_solvers import beside
 from sslwang.data.boxes import Cutter, marked, turned
 from sslwang.pretext import PretextItems, PretextSettings
@@ -117,10 +116,6 @@ class SplitDirection(ClassTask):
     GENERALISES = False
     settings: SplitDirectionSettings
 
-    def shape(self) -> tuple[int, ...]:
-        """See `ClassTask.shape`."""
-        return ()
-
     def grid(self) -> tuple[int, int] | None:
         """See `ClassTask.grid`."""
         return 2, 2
@@ -129,16 +124,11 @@ class SplitDirection(ClassTask):
         """See `ClassTask.shares`."""
         return alike(2)
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"marked": self.under(mode="marked")}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`. On the reordered and turned boxes, which keep their pixels."""
-        items = self.under(inputs="images", mode="plain", items=rows).items(seed, "train")
-        images, _, places, _, jitter = drawn = items.stack([items.item(0, i) for i in range(rows)])
-        images = images.float() / 255
-        picture, target = items.batch(images, *drawn[1:])
+        items = self.raw(rows, seed, mode="plain", hardened=self.settings.hardened)
+        images, _, places, _, jitter = drawn = items.first(rows)
+        picture, target = items.batch(*drawn)
         boxes = items.cutter.taken_up(picture, 2, 2)
         gaps = []
         for place in range(CELLS):

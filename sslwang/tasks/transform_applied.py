@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from diagnose.task import Task
 from sslwang.data.pixels import normalised, standardised
 from sslwang.data.transforms import BEND, REFERENCE, Draws, applied, draws, moved, softened
 from sslwang.pretext import PretextItems, PretextSettings
@@ -96,25 +95,17 @@ class TransformApplied(ClassTask):
         "is moved and sampled alike, both are blurred a little, and every image is standardised by itself"
     )
     GENERALISES = False
+    EASIER = {"noise": {"transform": "noise"}}
     settings: TransformAppliedSettings
-
-    def shape(self) -> tuple[int, ...]:
-        """See `ClassTask.shape`."""
-        return ()
 
     def shares(self) -> list[list[float]]:
         """See `ClassTask.shares`."""
         return alike(2)
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"noise": self.under(transform="noise")}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
-        items = self.under(hardened=False, inputs="images", items=rows).items(seed, "train")
-        images, *drawn = items.stack([items.item(0, i) for i in range(rows)])
-        images = images.float() / 255
+        items = self.raw(rows, seed)
+        images, *drawn = items.first(rows)
         picture, target = items.batch(images, *drawn)
         differs = (picture - normalised(images[:, 0])).abs().flatten(1).amax(1) > 1e-4
         return accuracy(differs.float() - 0.5, target)

@@ -35,6 +35,7 @@ that this pipeline was started from.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ from sslwang.models.encoder import Encoder
 from sslwang.models.pairs import HEADS, GatheredPairNet
 from sslwang.optimizers import OPTIMIZERS
 from sslwang.pretext import DataSettings, Pretext, PretextItems, PretextSettings, pretext_learner
+from sslwang.roles import reordered, twins_among
 from sslwang.solvers import least_squares, mean_colour_pair
 
 Mode = Literal["unmix", "dup_src", "dup_mix", "scale"]
@@ -467,19 +469,12 @@ class Unmix(Pretext):
 
     def twins(self, batch: tuple) -> torch.Tensor | None:
         """See `Task.twins`. `easier()["dup_src"]` has one pair in every row."""
-        images = torch.stack(list(batch[:-1]), dim=1).flatten(2)
-        pairs = []
-        for i in range(images.shape[1]):
-            for j in range(i + 1, images.shape[1]):
-                rows = (images[:, i] == images[:, j]).all(1).nonzero()
-                pairs.append(nn.functional.pad(rows, (0, 2)) + torch.tensor([0, i, j], device=rows.device))
-        found = torch.cat(pairs)
-        return found if len(found) else None
+        images = batch[:-1]
+        return twins_among(images, itertools.combinations(range(len(images)), 2))
 
     def permuted(self, batch: tuple, order: list[int]) -> tuple:
         """The batch with source k replaced by source `order[k]`, targets alike."""
-        mixture, *sources, target = batch
-        return mixture, *(sources[k] for k in order), target[:, order]
+        return reordered(batch, order)
 
     def score(self, outputs: torch.Tensor, *targets: torch.Tensor) -> float:
         """Exact pair, or R2 with values below 0 counted as 0."""

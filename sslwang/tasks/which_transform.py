@@ -31,7 +31,6 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 
-from diagnose.task import Task
 from sslwang.data.pixels import normalised, standardised
 from sslwang.data.transforms import TRANSFORMS, Draws, applied, draws
 from sslwang.pretext import PretextItems, PretextSettings
@@ -108,6 +107,7 @@ class WhichTransform(ClassTask):
     SHORTCUTS = (
         "brightness, contrast and differences of channels tell some transforms; every image is standardised by itself"
     )
+    EASIER = {"strong": {"strength": 2.0}}
     settings: WhichTransformSettings
 
     def losses(self) -> tuple[str, ...]:
@@ -127,16 +127,11 @@ class WhichTransform(ClassTask):
         count = len(self.settings.names)
         return (count + 1,) if self.settings.target == "single" else (count,)
 
-    def easier(self) -> dict[str, Task]:
-        """See `Task.easier`."""
-        return {"strong": self.under(strength=2.0)}
-
     def oracle(self, rows: int = 64, seed: int = 0) -> float | None:
         """See `Pretext.oracle`."""
         s = self.settings
-        items = self.under(hardened=False, inputs="images", items=rows).items(seed, "train")
-        images, which, *drawn = items.stack([items.item(0, i) for i in range(rows)])
-        images = images.float() / 255
+        items = self.raw(rows, seed)
+        images, which, *drawn = items.first(rows)
         picture, target = items.batch(images, which, *drawn)
         count = len(s.names)
         choices = torch.tensor(list(itertools.product((0, 1), repeat=count)))
