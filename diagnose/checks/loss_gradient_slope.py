@@ -10,7 +10,8 @@ hard at an error of 0.001 as at 1, and jitters around the target by a step at th
 
 ## How it is judged
 Tells the slope and passes: both are good losses. Warns if the loss is named for a square (MSE, squared) and rises with
-slope 1, below 1.5. Not judged where the target does not minimise the loss, as in classification.
+slope 1, below 1.5. Not judged where the target does not minimise the loss, as in classification, or under an activation
+that the loss applies itself: any outputs whose loss lies further below the target's than the smallest δ lifts it.
 
 ## What to do
 Square the error (nn.MSELoss), use nn.SmoothL1Loss, or let the learning rate fall to the end.
@@ -67,7 +68,7 @@ class LossGradientSlope(Check):
         except Exception as e:
             raise NotApplicable(f"the loss of a prediction at the target raised {type(e).__name__}: {e}") from e
         rises = [loss - bottom for loss, _ in found]
-        if not all(r > 0 for r in rises):
+        if not all(r > 0 for r in rises) or not bottom - lab.scale.floor <= min(rises):
             raise NotApplicable("the target itself is not the prediction of the least loss")
         name = type(copy.loss_func).__name__
         name = getattr(copy.loss_func, "__name__", name)

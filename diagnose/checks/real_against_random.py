@@ -3,8 +3,8 @@
 ## What it does
 Trains a copy on the labels of the fixed batch with inputs that are noise of the same mean and spread, drawn anew at
 every step; and a copy on its inputs with labels that are permuted anew at every step, unless the targets are all the
-same, or all different integers (the index of a row, as contrastive tasks carry it). Nothing can be learned in
-either, beyond the best constant. Both are compared with the trial on the real batch.
+same, or all different integers (the index of a row, as contrastive tasks carry it), or the loss does not read them.
+Nothing can be learned in either, beyond the best constant. Both are compared with the trial on the real batch.
 
 ## Why it matters
 The notes: "train on random noise [...] training looks the same. Something is very wrong".
@@ -28,7 +28,7 @@ import torch
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
-from diagnose.checks._probing import no_labels
+from diagnose.checks._probing import no_labels, reads_target
 from diagnose.checks._recorded import series
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.lab import Lab
@@ -58,7 +58,8 @@ class RealAgainstRandom(Check):
         lab.say("real against random: noise as inputs")
         noisy = [(*noise_like(real, generator), *targets) for _ in range(STEPS)]
         found += self._curve(lab, noisy, "noise inputs")
-        if any(t.shape[0] != lab.rows for t in tensors(targets) if t.ndim) or no_labels(targets):
+        whole = any(t.shape[0] != lab.rows for t in tensors(targets) if t.ndim)
+        if whole or no_labels(targets) or not reads_target(lab):
             return found
         lab.say("real against random: permuted labels")
         orders = [torch.randperm(lab.rows, generator=generator) for _ in range(STEPS)]

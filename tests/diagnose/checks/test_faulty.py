@@ -4,12 +4,15 @@ import math
 
 import pytest
 import torch
-from learners import digits, small_cnn
+from learners import _digits, digits, small_cnn
+from odd_subjects import learner
 from torch import nn
+from torch.nn import functional as F
 
 from diagnose import registry
 from diagnose.checks import Check
 from diagnose.faults import Fault
+from diagnose.isolate import seed_everything
 from diagnose.lab import Lab
 from diagnose.subject import from_learner, from_task
 from diagnose.task import Task
@@ -92,6 +95,30 @@ def test_a_loss_that_ignores_its_target_is_learned_with_any_labels():
 
     status, summary = judged("real-against-random", digits(loss_func=Ignores()))
     assert status == "fail", summary
+
+
+class TwoViews(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 24))
+
+    def forward(self, a, b):
+        return self.net(a), self.net(b)
+
+
+def test_labels_that_come_along_unread_are_not_permuted():
+    def nearest(views, label):
+        a, b = (F.normalize(z, dim=1) for z in views)
+        return F.cross_entropy(a @ b.T / 0.2, torch.arange(len(a)))
+
+    seed_everything(0)
+    x, y = _digits()
+    items = [(x[i] + 0.1 * torch.randn_like(x[i]), x[i] + 0.1 * torch.randn_like(x[i]), y[i]) for i in range(256)]
+    status, summary = judged("real-against-random", learner(items, TwoViews(), nearest, n_inp=2))
+    assert status == "pass"
+    assert "from noise" in summary
+    assert "permuted" not in summary
+    assert "with permuted labels" in judged("real-against-random", digits())[1]  # they are read there
 
 
 def test_one_label_only_proves_nothing():

@@ -50,6 +50,36 @@ def test_f24_norm_that_is_called_a_square():
     assert "power of 1, not as its square, as the name CalledMSE says" in summary
 
 
+class RaisedMSE(CalledMSE):
+    "The same, and never below three."
+
+    def forward(self, out, y):
+        return super().forward(out, y) + 3
+
+
+def test_a_floor_above_zero_hides_no_norm():
+    status, summary = judged(CHECK, diabetes(loss_func=RaisedMSE()))
+    assert status == "warn"
+    assert "power of 1, not as its square" in summary
+
+
+class LimitedMSE(nn.Module):
+    "The mean square, of outputs that it squashes into [0.5, 1] itself."
+
+    def forward(self, out, y):
+        return (0.5 + 0.5 * out.sigmoid() - y).square().mean()
+
+
+@pytest.mark.parametrize("seed", [3, 11, 14])  # those in which every step from the target happens to lead uphill
+def test_square_of_what_the_loss_squashes_itself(seed):
+    learn = diabetes(loss_func=LimitedMSE())
+    for dl in learn.dls.loaders:
+        x, y = dl.dataset.tensors
+        dl.dataset.tensors = (x, 0.5 + 0.5 * y.sigmoid())
+    with pytest.raises(NotApplicable, match="least loss"):
+        measured(CHECK, learn, seed)
+
+
 def test_loss_that_the_target_does_not_minimise():
     learn = diabetes(loss_func=nn.BCEWithLogitsLoss())
     for dl in learn.dls.loaders:
