@@ -213,6 +213,7 @@ def gate(
         raise DiagnoseError("name one thing: a run, a task, or --learner path/file.py:function")
     from diagnose import gate as gate_
     from diagnose import subject as subjects
+    from diagnose.diagnosis import folder_name
     from diagnose.registry import task_entries
     from diagnose.report import runs
 
@@ -226,7 +227,7 @@ def gate(
     else:
         folders = [runs.find(out, what).path]
         subject = subjects.of_report(folders[0], device)
-    folders = gate_.runs_of(subject.name, out) if folders is None else folders
+    folders = gate_.runs_in(out / folder_name(subject.name)) if folders is None else folders
     if not folders:
         named = f"--learner {learner}" if learner else f"--task {what}"
         again = " ".join(["diagnose run", named, *(f"--set {p}" for p in set_ or [])])

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from diagnose.diagnosis import Diagnosis, folder_name
+from diagnose.diagnosis import Diagnosis
 from diagnose.errors import DiagnoseError
 from diagnose.identity import Identity, differences
 
@@ -173,13 +173,21 @@ def read(folder: Path) -> Pass:
     return held
 
 
-def verify(folder: Path, identity: Identity, max_age: float | None = None, allow_warn: bool = False) -> Pass:
+def verify(
+    folder: Path,
+    identity: Identity,
+    max_age: float | None = None,
+    allow_warn: bool = False,
+    beside: Identity | None = None,
+) -> Pass:
     """The pass of a run folder, if it holds for what is there now.
 
     Args:
         identity: of the code, data and settings of now.
         max_age: seconds that it may be old; None for no bound.
         allow_warn: accept a verdict of "warn".
+        beside: parts of the program around, which count where the examination counted them: the builder's module does
+            there, and a training script need not define a part of the Learner.
 
     Raises:
         GateRefused: with the one line that says why.
@@ -191,7 +199,8 @@ def verify(folder: Path, identity: Identity, max_age: float | None = None, allow
         raise GateRefused(f"{folder}: issued in the future ({held.date}); set the clock right, or examine again")
     if max_age is not None and held.age > max_age:
         raise GateRefused(f"{folder}: issued {held.date}, which is older than {spelled(max_age)}; examine again")
-    changed = differences(held.identity, identity)
+    around = {name: value for name, value in (beside or {}).items() if name in held.identity}
+    changed = differences(held.identity, {**around, **identity})
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise GateRefused(f"{folder}: changed since the examination: {changed[0]}{more}; examine again")
@@ -199,9 +208,13 @@ def verify(folder: Path, identity: Identity, max_age: float | None = None, allow
 
 
 def find(
-    folders: Iterable[Path], identity: Identity, max_age: float | None = None, allow_warn: bool = False
+    folders: Iterable[Path],
+    identity: Identity,
+    max_age: float | None = None,
+    allow_warn: bool = False,
+    beside: Identity | None = None,
 ) -> tuple[Path, Pass]:
-    """The first of the run folders whose pass holds.
+    """The first of the run folders whose pass holds; see `verify`.
 
     Raises:
         GateRefused: none does; the reason is that of the first.
@@ -209,16 +222,22 @@ def find(
     first: GateRefused | None = None
     for folder in folders:
         try:
-            return folder, verify(folder, identity, max_age, allow_warn)
+            return folder, verify(folder, identity, max_age, allow_warn, beside)
         except GateRefused as e:
             first = first or e
     raise first or GateRefused("nothing was examined yet")
 
 
-def runs_of(subject: str, out: Path) -> list[Path]:
-    """Run folders of a subject below `out`, the newest first."""
-    folders = [p for p in (out / folder_name(subject)).glob("*") if (p / "report.json").is_file()]
-    return sorted(folders, key=lambda p: (p.name, p.stat().st_mtime), reverse=True)
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself if it is a run folder, else those below it (of one subject, or of several), newest first."""
+    if _is_run(folder):
+        return [folder]
+    found = [p for pattern in ("*", "*/*") for p in folder.glob(pattern) if _is_run(p)]
+    return sorted(found, key=lambda p: (p.name, p.stat().st_mtime), reverse=True)
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "report.json").is_file() and not folder.name.startswith(".")  # a killed command leaves .x.partial
 
 
 def age(text: str) -> float:

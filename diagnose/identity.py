@@ -76,8 +76,13 @@ def differences(then: Identity, now: Identity) -> list[str]:
 
 def versions() -> Identity:
     """Of this tool (with a hash of its source), torch and fastai."""
-    mine = f"{version('learner-diagnose')} ({_own_source()})"
-    return {"version diagnose": mine, "version torch": version("torch"), "version fastai": version("fastai")}
+    found = {f"version {name}": number for name, number in packages().items()}
+    return {**found, "version diagnose": f"{found['version diagnose']} ({_own_source()})"}
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that a verdict depends on, by name."""
+    return {"diagnose": version("learner-diagnose"), "torch": version("torch"), "fastai": version("fastai")}
 
 
 @functools.cache

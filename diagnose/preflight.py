@@ -7,6 +7,7 @@ learn.fit(100, cbs=PreflightGate("reports", examine=True)) # examines if none ho
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from fastai.callback.core import Callback
 
 from diagnose import gate
 from diagnose.examination import examine
-from diagnose.identity import Identity, identity
+from diagnose.identity import Identity, code_of, identity
 from diagnose.report import write_run
 from diagnose.subject import from_learner
 from diagnose.task import Task
@@ -75,18 +76,13 @@ class PreflightGate(Callback):
             return
         now = identity(self.learn, self.task, self.modules)
         try:
-            self.granted = gate.find(self._folders(), now, self.max_age, self.allow_warn)[1]
+            program = code_of(self.learn, self.task, [*self.modules, sys.modules["__main__"]])
+            self.granted = gate.find(gate.runs_in(self.runs), now, self.max_age, self.allow_warn, program)[1]
         except gate.GateRefused:
             if not self.examine:
                 raise
             self.granted = self._examined(now)
         self._open = True
-
-    def _folders(self) -> list[Path]:
-        if (self.runs / gate.PASS).is_file() or (self.runs / "report.json").is_file():
-            return [self.runs]
-        folders = [p.parent for pattern in ("*/" + gate.PASS, "*/*/" + gate.PASS) for p in self.runs.glob(pattern)]
-        return sorted(folders, key=lambda p: p.name, reverse=True)
 
     def _examined(self, now: Identity) -> gate.Pass:
         subject = from_learner(self.learn)

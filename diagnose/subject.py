@@ -25,13 +25,11 @@ from diagnose import registry
 from diagnose.changes import rate_text
 from diagnose.diagnosis import Diagnosis, SubjectInfo
 from diagnose.errors import DiagnoseError, SubjectError
-from diagnose.identity import Identity, code_of, identity, settings_of, versions
+from diagnose.identity import Identity, code_of, identity, packages, settings_of, versions
 from diagnose.isolate import optimizer_name, seed_everything
 from diagnose.loads import Load, Recording, compared, recording
 from diagnose.stats import tensors
 from diagnose.task import Task, flat_settings, settings_from
-
-PACKAGES = {"diagnose": "learner-diagnose", "torch": "torch", "fastai": "fastai"}
 
 
 @dataclass
@@ -130,7 +128,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cpu threads": torch.get_num_threads(),
         "memory": f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free",
         "python": platform.python_version(),
-        **{name: version(dist) for name, dist in PACKAGES.items()},
+        **packages(),
         "torchvision": version("torchvision"),
         "numpy": version("numpy"),
         "platform": platform.platform(terse=True),

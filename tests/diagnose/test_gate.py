@@ -459,3 +459,46 @@ def test_the_callback_refuses_what_the_examination_fails(tmp_path, steady):
     with pytest.raises(GateRefused, match="the verdict was fail"), learn.no_bar(), learn.no_logging():
         learn.fit(1, cbs=PreflightGate(tmp_path / "runs", examine=True))
     assert all(map(torch.equal, before, learn.model.parameters()))
+
+
+BUILDER_ALONE = """
+    import torch
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+    from torch import nn
+
+    def build():
+        torch.manual_seed(0)
+        rows = [(torch.randn(4) + 2 * (i % 2), torch.tensor(i % 2)) for i in range(320)]
+        dls = DataLoaders(DataLoader(rows[:256], bs=32, shuffle=True, drop_last=True), DataLoader(rows[256:], bs=32))
+        net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+        return Learner(dls, net, nn.CrossEntropyLoss(), lr=1e-2)
+    """
+SCRIPT_THAT_TRAINS = """
+    from train import build
+    from diagnose import PreflightGate
+
+    learn = build()
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1, cbs=PreflightGate("reports"))
+    print("trained")
+    """
+
+
+def test_a_script_trains_what_the_command_examined_and_not_after_an_edit(tmp_path):
+    """The builder's module defines no part of the Learner, and the script that trains was not examined."""
+    (tmp_path / "train.py").write_text(textwrap.dedent(BUILDER_ALONE))
+    (tmp_path / "go.py").write_text(textwrap.dedent(SCRIPT_THAT_TRAINS))
+
+    def ran(*command):
+        return subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    examined = ran("-m", "diagnose", "run", "--learner", "train.py:build", "--device", "cpu")
+    assert examined.returncode == 0, examined.stdout + examined.stderr
+    trained = ran("go.py")
+    assert trained.stdout.endswith("trained\n"), trained.stderr
+    (tmp_path / "train.py").write_text((tmp_path / "train.py").read_text() + "# a word\n")
+    refused = ran("go.py")
+    assert "train.py changed" in refused.stderr
+    assert "trained" not in refused.stdout
