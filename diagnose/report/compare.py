@@ -89,9 +89,9 @@ class Comparison(Model):
             else f"The verdict was {self.verdict.old} and is {self.verdict.new}"
         )
         told = [
-            f"{len(names)} {kind} {_plural('cause', names)} ({', '.join(c.name for c in names[:3])}{_more(names, 3)})"
-            for kind, names in (("new", self.causes.new), ("gone", self.causes.gone))
-            if names
+            f"{len(found)} {kind} {_plural('cause', found)} ({words.listed([c.name for c in found], 3)})"
+            for kind, found in (("new", self.causes.new), ("gone", self.causes.gone))
+            if found
         ]
         told.append(f"{len(self.settings)} {_plural('setting', self.settings)} and {len(self.results)} results differ")
         return f"{verdict}: {', '.join(told)}."
@@ -234,7 +234,3 @@ def _both(old: dict, new: dict) -> Iterator[tuple[str, object, object]]:
 
 def _plural(word: str, items: list) -> str:
     return word if len(items) == 1 else f"{word}s"
-
-
-def _more(items: list, most: int) -> str:
-    return f" and {len(items) - most} more" if len(items) > most else ""

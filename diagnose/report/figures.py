@@ -121,8 +121,7 @@ def label(text: str, most: int = 44) -> str:
     """A name as a figure can show it: shortened in its middle, no mathematics between dollars, and a box for what the
     font lacks."""
     text = re.sub(r"\s+", " ", words.safe(text)).strip()
-    if len(text) > most:
-        text = f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
+    text = words.shortened(text, most)
     return "".join(c if _drawable(c) else "▯" for c in text).replace("$", r"\$")
 
 

@@ -188,7 +188,6 @@ def _template() -> Template:
     env.globals |= {
         "shown": shown, "spark": spark, "listed": listed, "bar": charts.bar, "tally": words.tally,
         "checklist": words.checklist, "ranked": words.ranked,
-        "answers": {"yes": "fail", "suspected": "warn", "no": "pass", "not tested": "skip"},
-        "verdicts": words.VERDICTS, "max_rows": ROWS, "short": SHORT,
+        "answers": words.ANSWERS, "verdicts": words.VERDICTS, "max_rows": ROWS, "short": SHORT,
     }  # fmt: skip
     return env.get_template("report.html.j2")

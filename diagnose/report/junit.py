@@ -132,4 +132,4 @@ def _seconds(value: float) -> str:
 def _clean(text: str) -> str:
     """Text of a bounded length that XML 1.0 can hold."""
     kept = re.sub("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", words.safe(text))
-    return kept if len(kept) <= LONGEST else f"{kept[: LONGEST - 1]}…"
+    return words.clipped(kept, LONGEST)

@@ -21,7 +21,6 @@ PROVEN = 4  # proven causes that are shown in full
 PLACES = 6  # places of a cause that are named
 NUMBERS = 12  # numbers of a proof that are shown
 MARKS = {"pass": "✅", "warn": "⚠️", "fail": "❌", "skip": "➖"}
-ANSWERS = {"yes": "fail", "suspected": "warn", "no": "pass", "not tested": "skip"}
 
 
 def render(diagnosis: Diagnosis) -> str:
@@ -68,7 +67,7 @@ def text(said: str, most: int = SENTENCE) -> str:
     Markup is escaped, HTML and table bars are spelled as character references; a word joiner keeps `@name`, `#1` and
     bare addresses from becoming mentions and links.
     """
-    line = _clipped(words.safe(" ".join(said.split())), most)
+    line = words.clipped(words.safe(" ".join(said.split())), most)
     line = re.sub(r"[|\\`]", lambda m: f"&#{ord(m[0])};", html.escape(line, quote=False))
     line = re.sub(r"[*\[~]|(?<![^\W_])_|_(?![^\W_])", lambda m: f"\\{m[0]}", line)
     line = re.sub(r"^([-+#=](?=[-+#=\s]|$)|\d+[.)](?=\s|$))", lambda m: f"{m[1][:-1]}\\{m[1][-1]}", line)
@@ -79,7 +78,7 @@ def text(said: str, most: int = SENTENCE) -> str:
 
 def code(name: str, most: int = NAME) -> str:
     """Any name as code within a line."""
-    kept = _clipped(words.safe(" ".join(name.split())), most)
+    kept = words.clipped(words.safe(" ".join(name.split())), most)
     if not kept:
         return "–"
     if not re.search(r"[`|\\]", kept):
@@ -237,11 +236,11 @@ def _details(page: _Page, d: Diagnosis) -> None:
         ("", "reason"),
         ((code(u.id), text(u.reason)) for u in d.unchecked),
     )
-    answers = sorted(d.checklist, key=lambda a: (words.CERTAINTY.index(a.answer), a.id))
+    answers = words.by_certainty(d.checklist)
     page.details(
         f"But could it be …? {len(answers)} causes: {words.checklist(d)}",
         ("", "cause", "why"),
-        ((f"{MARKS[ANSWERS[a.answer]]} {a.answer}", code(a.id), text(a.reason)) for a in answers),
+        ((f"{MARKS[words.ANSWERS[a.answer]]} {a.answer}", code(a.id), text(a.reason)) for a in answers),
     )
     about = d.subject
     facts = {
@@ -271,9 +270,4 @@ def _value(value: Value) -> str:
 
 
 def _codes(names: list[str], most: int = PLACES) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(code, names[:most])) + more
-
-
-def _clipped(said: str, most: int) -> str:
-    return said if len(said) <= most else f"{said[: most - 1]}…"
+    return words.listed([code(name) for name in names], most)

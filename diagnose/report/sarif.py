@@ -183,5 +183,4 @@ def _plain(text: str) -> str:
 
 
 def _clean(text: str, most: int = LONGEST) -> str:
-    kept = words.safe(text).strip()
-    return kept if len(kept) <= most else f"{kept[: most - 1]}…"
+    return words.clipped(words.safe(text).strip(), most)

@@ -29,6 +29,7 @@ SPELLED = str.maketrans(
 SPARK = 24  # characters
 HEADROOM = 0.25  # eight heights are few: the line ends a little above the best constant
 MOST_PASSED = 12  # passing checks with a row of their own; of more than that, half
+PLACES = 6  # places of a cause that are named
 NAMES = 26  # characters of the column of ids
 WIDE = 120  # columns from which on a history shows when and of what a run was beside its path, which says both
 
@@ -128,7 +129,7 @@ class _Terminal:
         self.heading("Cause", self.text(cause.id, "bold red"), self.text("proven"))
         self.print(self.text(cause.summary), indent=2)
         if cause.where:
-            self.print(self.text("where", "bold"), self.text(_listed(cause.where)), indent=2)
+            self.print(self.text("where", "bold"), self.text(words.listed(cause.where, PLACES)), indent=2)
         if cause.proof is not None:
             self.proof(cause.proof)
         self.heading("Fix")
@@ -319,12 +320,6 @@ def _short(name: str, most: int = 32) -> str:
     """A name that keeps its row one line."""
     name = " ".join(name.split())
     return name if len(name) <= most else f"{name[: most - 3]}..."
-
-
-def _listed(names: Iterable[str], most: int = 6) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _ends(loss: list[float]) -> str:

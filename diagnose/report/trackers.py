@@ -38,7 +38,7 @@ PLACES = 200  # layers or parameters of one table that a tracker is told of at m
 STEPS = 5_000  # steps of a curve that a tracker is told of at most, evenly chosen
 DRAWN_AFTER = 60.0  # seconds: figures take some, so that they are drawn at the end of longer fits only, or when closed
 ROOM = {"steps": 0.25, "layers": 0.7}  # of a tracker's limit; the rest is for texts and figures
-NAME = 200  # characters of a tag
+NAME = 201  # characters of a tag
 PNG = b"\x89PNG\r\n\x1a\n"  # and a header of 25 bytes after it
 ZERO = BINS // 2 - 1  # the bin of exact zeros
 COLUMNS = {t: [q.column for q in (*OUTPUTS, *PARAMETERS) if q.table == t] for t in dict.fromkeys(
@@ -206,9 +206,7 @@ def tag(group: str, name: str) -> str:
     Without parentheses: TensorBoard's page of custom scalars cuts names at them, and then draws nothing.
     """
     name = re.sub(r"[()]", "", " ".join(words.safe(name).split())).encode("utf-8", "replace").decode()
-    if len(name) > NAME:
-        name = f"{name[: NAME // 2]}…{name[-NAME // 2 :]}"
-    return f"{group}/{name or 'the model'}"
+    return f"{group}/{words.shortened(name, NAME) or 'the model'}"
 
 
 def step_tag(column: str) -> str:

@@ -15,6 +15,8 @@ VERDICTS = {
     "fail": "A cause is proven, or a check failed that no healthy subject can fail.",
 }
 SEVERITY = ("fail", "warn", "skip", "pass")
+ANSWERS = {"yes": "fail", "suspected": "warn", "no": "pass", "not tested": "skip"}
+"""Answers of the checklist, the most certain first, and the status of a check that looks like each."""
 
 
 def safe(text: str) -> str:
@@ -22,6 +24,24 @@ def safe(text: str) -> str:
     return "".join(
         c if c in "\n\t" else "" if _directs(c) else "�" if unicodedata.category(c) == "Cc" else c for c in text
     )
+
+
+def clipped(text: str, most: int) -> str:
+    """Its beginning, of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def shortened(text: str, most: int) -> str:
+    """Its beginning and its end, of at most `most` characters: of a layer's name both tell."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
+
+
+def listed(names: list[str], most: int) -> str:
+    """The first `most` of some names, and how many there are more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -93,23 +113,25 @@ class Question(NamedTuple):
     causes: list[Answer]
 
 
-CERTAINTY = ("yes", "suspected", "no", "not tested")
+def by_certainty(answers: list[Answer]) -> list[Answer]:
+    """The most certain first; otherwise by name."""
+    certainty = list(ANSWERS)
+    return sorted(answers, key=lambda a: (certainty.index(a.answer), a.id))
 
 
 def questions(diagnosis: Diagnosis) -> list[Question]:
     """The notes' checklist line by line, then whatever it does not ask; the most certain causes of a line first."""
     found = []
     for number, asked in [*QUESTIONS.items(), (None, "Is it anything else?")]:
-        mine = [a for a in diagnosis.checklist if (number in a.questions if number else not a.questions)]
+        mine = by_certainty([a for a in diagnosis.checklist if (number in a.questions if number else not a.questions)])
         if mine:
-            mine.sort(key=lambda a: (CERTAINTY.index(a.answer), a.id))
             found.append(Question(f"{number}. {asked}" if number else asked, mine[0].answer, mine))
     return found
 
 
 def checklist(diagnosis: Diagnosis) -> str:
     """How many causes were answered how, e.g. "1 yes, 50 no, 6 not tested"."""
-    counts = {c: sum(a.answer == c for a in diagnosis.checklist) for c in CERTAINTY}
+    counts = {c: sum(a.answer == c for a in diagnosis.checklist) for c in ANSWERS}
     return ", ".join(f"{n} {c}" for c, n in counts.items() if n)
 
 
