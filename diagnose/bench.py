@@ -610,9 +610,7 @@ def _work(pipe: Any, pair: Pair, budget: float | None, device: str, threads: int
         faulthandler.enable(file)
         os.chdir(folder)
         warnings.simplefilter("ignore")
-        multiprocessing.set_start_method(
-            None, force=True
-        )  # loaders start workers as they do in a run, not as the bench
+        multiprocessing.set_start_method(None, force=True)  # loaders start workers as in a run, not as the bench does
         import torch
 
         torch.set_num_threads(threads)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from fastai.learner import Learner
 
-from diagnose.causes import NO_DIFFERENCE, Cause, Settled, Suspicion, level, side
+from diagnose.causes import NO_DIFFERENCE, Cause, Settled, Suspicion, side
 from diagnose.changes import Change
 from diagnose.diagnosis import Proof
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
-from diagnose.trial import Trial
+from diagnose.trial import Trial, level
 
 MOST = 3  # faults at once
 STARTS = 3  # changes that the search starts from where none helps by itself

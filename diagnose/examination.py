@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from diagnose import combining, registry
-from diagnose.causes import Cause, Findings, Settled, Suspicion, level
+from diagnose.causes import Cause, Findings, Settled, Suspicion
 from diagnose.changes import learning_rate, rate_text
 from diagnose.checks import Check
 from diagnose.diagnosis import Answer, CauseResult, CheckResult, Diagnosis, Tool, Unchecked, Verdict
@@ -26,7 +26,7 @@ from diagnose.isolate import left_out_callbacks, seed_everything, untouched
 from diagnose.lab import Lab
 from diagnose.samples import samples
 from diagnose.subject import Subject, environment
-from diagnose.trial import BudgetSpent
+from diagnose.trial import LEARNED, BudgetSpent, level
 
 BASELINE = "overfit-one-batch"
 LADDER = "learning-rate-ladder"
@@ -292,8 +292,7 @@ class _Examination:
         return any(s and s.proven for s in self.state.settled.values())
 
     def _learned(self) -> bool:
-        learned = self._value(BASELINE, "learned", math.nan)
-        return learned >= 0.8
+        return self._value(BASELINE, "learned", math.nan) >= LEARNED
 
     def _value(self, check: str, name: str, default):
         return self.state.findings.value(check, name, default)
@@ -303,14 +302,15 @@ class _Examination:
         for cause in self.causes.values():
             if cause.id in self.skip:
                 continue
-            suspicion = self.state.suspicions.get(cause.id) or cause.suspect(self.state.findings)
+            asked = _Asked(self.state.findings)
+            suspicion = self.state.suspicions.get(cause.id) or cause.suspect(asked)
             if suspicion is None:
                 continue
             settled = self.state.settled.get(cause.id)
-            if settled is None and not cause.when_learned and self._learned() and not self._doubted(cause):
-                continue  # the batch is learned with it: not what keeps anything from being learned
-            if self.raised and settled is None and not self._doubted(cause):
-                continue  # nothing was trained, so that it explains nothing
+            # the batch is learned with it, or nothing was trained: it explains nothing but a doubt of its own checks
+            idle = self.raised or (self._learned() and not cause.when_learned)
+            if settled is None and idle and not self._doubted(asked.checks):
+                continue
             results.append(
                 CauseResult(
                     id=cause.id,
@@ -325,11 +325,9 @@ class _Examination:
             )
         return in_order(results, self.causes)
 
-    def _doubted(self, cause: Cause) -> bool:
-        "Whether a check that the suspicion rests on has a doubt: then the doubt has a name, though nothing is proven."
-        asked = _Asked(self.state.findings)
-        cause.suspect(asked)
-        return any(c.id in asked.checks and c.status in ("warn", "fail") for c in self.state.checks)
+    def _doubted(self, asked: Iterable[str]) -> bool:
+        "Whether one of the checks that a suspicion rests on has a doubt: it has a name then, though nothing is proven."
+        return any(c.id in asked and c.status in ("warn", "fail") for c in self.state.checks)
 
     def _checklist(self, results: list[CauseResult]) -> list[Answer]:
         "Could it be this? Every cause, with the reason for the answer."
@@ -469,11 +467,13 @@ def _score(suspicion: Suspicion, settled: Settled | None, learned: bool, when_le
     if settled and settled.refuted:
         return 0.05
     score = 0.8 * suspicion.strength
-    if learned and not settled and not when_learned:
-        return round(score / 2, 3)  # a doubt, and no hindrance so far
     if settled and settled.proof.kind == "trial":
         score *= 0.5 + 0.5 * min(level(settled.proof.after.learned), 1.0)  # a cure counts for what it restored
-    return round(min(score, 0.3) if learned and settled else score, 3)  # tried, unproven, and no hindrance
+    if learned and settled:
+        score = min(score, 0.3)  # tried, unproven, and no hindrance
+    elif learned and not when_learned:
+        score /= 2  # a doubt, and no hindrance so far
+    return round(score, 3)
 
 
 def in_order(results: list[CauseResult], causes: dict[str, Cause]) -> list[CauseResult]:

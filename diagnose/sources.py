@@ -190,13 +190,10 @@ class ActivationSource:
         if self._packed:
             found = _joined(found, self._packed, list(self._calls.values()))
         rows = Rows(moments, found.places, found.names, found.packed)
-        column = np.full(len(rows), np.nan)
-        if self._saturated:
-            shares = to_host([v for _, _, v in self._saturated])
-            saturated = {(k, c): float(v) for (k, c, _), v in zip(self._saturated, shares)}
-            column = np.array([saturated.get(key, np.nan) for key in zip(rows.place.tolist(), rows.names)])
+        shares = to_host([v for _, _, v in self._saturated])
+        saturated = rows.column({(k, c): float(v) for (k, c, _), v in zip(self._saturated, shares)})
         self.clear()
-        return Activations(rows, dict(self.sizes), column)
+        return Activations(rows, dict(self.sizes), saturated)
 
     @property
     def bytes_a_step(self) -> int:

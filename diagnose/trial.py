@@ -151,6 +151,11 @@ def _end_of(trial: Trial) -> float:
     return trial.scale.learned(sum(last) / len(last)) if last else math.nan
 
 
+def level(learned: float | None) -> float:
+    """How much was learned, as a number to compare: 0 for less than nothing, NaN and what was not measured."""
+    return max(learned, 0.0) if learned is not None and math.isfinite(learned) else 0.0
+
+
 def run_trial(
     learn: Learner,
     batches: list[Any],

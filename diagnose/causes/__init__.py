@@ -15,7 +15,7 @@ from diagnose.checks import amount
 from diagnose.diagnosis import Fix, Proof, Side
 from diagnose.evidence import EvidenceList, Value
 from diagnose.lab import Lab
-from diagnose.trial import Trial
+from diagnose.trial import Trial, level
 
 CLEAR = 0.3  # by how much a cure must raise what is learned, beside passing the mark itself
 NO_DIFFERENCE = 0.1  # a cure that raises it by less is refuted
@@ -120,11 +120,6 @@ def paired_trial(lab: Lab, change: Change, batch: Any = None) -> Settled:
     numbers = {"pairs of trials": len(outcomes), "agreeing": outcomes.count(outcome)} if len(outcomes) > 1 else {}
     proof = Proof(change=change.name, kind="trial", before=side(before, numbers), after=side(after, numbers))
     return Settled(outcome == "proven", outcome == "refuted", proof)
-
-
-def level(learned: float | None) -> float:
-    """How much was learned, as a number to compare: 0 for less than nothing, NaN and what was not measured."""
-    return max(learned, 0.0) if learned is not None and math.isfinite(learned) else 0.0
 
 
 def outcome_of(before: Trial, after: Trial) -> str:

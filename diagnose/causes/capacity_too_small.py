@@ -24,15 +24,11 @@ and this cause is refuted.
 Zhang et al. 2017, "Understanding deep learning requires rethinking generalization"; the notes' checklist, item 16.
 """
 
-import copy
-
-from fastai.learner import Learner
-
 from diagnose.causes import NO_DIFFERENCE, Cause, Findings, Settled, Suspicion
 from diagnose.causes._pairs import paired_with_control
 from diagnose.causes._reading import number
-from diagnose.changes import Change, fresh_optimizer
-from diagnose.checks.wider_narrower import resized
+from diagnose.changes import Change
+from diagnose.checks.wider_narrower import hidden_widths
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED
@@ -57,21 +53,11 @@ class CapacityTooSmall(Cause):
         return None
 
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
-        return self._widths(lab, WIDER)
-
-    def _widths(self, lab: Lab, factor: float) -> Change:
-        resized(copy.deepcopy(lab.twin().model), factor)  # raises here if it cannot be done
-
-        def apply(twin: Learner) -> None:
-            device = next(twin.model.parameters()).device
-            twin.model = resized(twin.model, factor).to(device)
-            fresh_optimizer().apply(twin)
-
-        return Change(f"hidden widths times {factor:g}", apply)
+        return hidden_widths(lab, WIDER)
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
         return paired_with_control(
-            lab, self.cure(lab, suspicion), self._widths(lab, 1.0), "learned when drawn anew at the same width"
+            lab, self.cure(lab, suspicion), hidden_widths(lab, 1.0), "learned when drawn anew at the same width"
         )
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:

@@ -27,11 +27,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from diagnose.changes import Change
+from diagnose.changes import Change, fresh_optimizer
 from diagnose.checks import Evidence, EvidenceList
 from diagnose.checks._comparison import ComparedTrial
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
+from diagnose.trial import level
 
 FACTORS = (2.0, 0.5, 8.0)
 MORE = 0.1  # learned, which makes a still wider net needless
@@ -46,10 +47,10 @@ class WiderNarrower(ComparedTrial):
     def measure(self, lab: Lab) -> EvidenceList:
         learned = {}
         for factor in FACTORS:
-            change = _widths(lab, factor)
+            change = hidden_widths(lab, factor)
             lab.say(change.name)
             learned[change.name] = lab.trial(change, scale=lab.scale).learned
-            if factor == FACTORS[1] and max(map(_level, learned.values())) >= _level(lab.baseline.learned) + MORE:
+            if factor == FACTORS[1] and max(map(level, learned.values())) >= level(lab.baseline.learned) + MORE:
                 break
         best = max(learned, key=lambda n: -math.inf if math.isnan(learned[n]) else learned[n])
         return EvidenceList(
@@ -62,26 +63,20 @@ class WiderNarrower(ComparedTrial):
         )
 
 
-def _level(learned: float) -> float:
-    return max(learned, 0.0) if math.isfinite(learned) else 0.0
+def hidden_widths(lab: Lab, factor: float) -> Change:
+    """Every hidden width times `factor`, all weights drawn anew; with 1 only that.
 
-
-def _widths(lab: Lab, factor: float) -> Change:
+    Raises:
+        NotApplicable: the model is not of the kind that `resized` knows.
+    """
     resized(copy.deepcopy(lab.twin().model), factor)  # raises here if it cannot be done
 
     def apply(twin: Learner) -> None:
-        if callable(getattr(twin.opt_func, "clear_state", None)):
-            raise NotApplicable("opt_func is an optimizer that was already built: it cannot be built anew on a copy")
         device = next(twin.model.parameters()).device
-        twin.model, twin.opt = resized(twin.model, factor).to(device), None
-        twin.splitter = _whole_model
-        twin.create_opt()
+        twin.model = resized(twin.model, factor).to(device)
+        fresh_optimizer().apply(twin)
 
     return Change(f"hidden widths times {factor:g}", apply)
-
-
-def _whole_model(model: nn.Module) -> list:
-    return [p for p in model.parameters() if p.requires_grad]
 
 
 def resized(model: nn.Module, factor: float) -> nn.Module:
