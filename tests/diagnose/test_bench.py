@@ -33,21 +33,6 @@ ROOT = Path(__file__).parents[2]
 SUBJECTS = ROOT / "tests" / "bench" / "subjects"
 
 
-@pytest.fixture
-def diagnose(monkeypatch, capsys, tmp_path):
-    """Runs the command in this process; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["diagnose", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
 def row(fault="lr-too-high", verdict="fail", named=(), cause="lr-too-high", subject="digits", **kwargs):
     causes = [[n, "suspected"] if isinstance(n, str) else list(n) for n in named]
     cause = "" if fault == HEALTHY else cause

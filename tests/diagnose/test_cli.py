@@ -20,24 +20,6 @@ SCHEMA = Path(cli.__file__).with_name("report.schema.json")
 
 
 @pytest.fixture
-def diagnose(monkeypatch, capsys, tmp_path):
-    """Runs the command in this process; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["diagnose", *map(str, args)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as e:
-            code = e.code or 0
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def project(tmp_path):
     """A user's project with builders of all kinds."""
     (tmp_path / "train.py").write_text(

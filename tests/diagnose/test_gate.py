@@ -349,26 +349,11 @@ BUILDER = """
 
 
 @pytest.fixture
-def diagnose(monkeypatch, capsys, tmp_path):
-    """Runs the command in this process, in a folder with `train.py`; gives exit code, output and errors."""
-    from diagnose import cli
-
-    monkeypatch.chdir(tmp_path)
+def train_py(diagnose, monkeypatch, tmp_path):
+    """`train.py` in the folder that the command runs in."""
     support = str(Path(__file__).parents[1] / "support")
     (tmp_path / "train.py").write_text(textwrap.dedent(BUILDER.format(support=support)))
     monkeypatch.delitem(sys.modules, "train", raising=False)
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["diagnose", *map(str, args)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as e:
-            code = e.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture
@@ -377,7 +362,7 @@ def steady(monkeypatch):
     monkeypatch.setattr("diagnose.identity._own_source", lambda: "steady")
 
 
-def test_run_leaves_a_pass_and_the_gate_opens_for_it_alone(diagnose, steady, tmp_path):
+def test_run_leaves_a_pass_and_the_gate_opens_for_it_alone(diagnose, train_py, steady, tmp_path):
     assert diagnose("gate", "--learner", "train.py:build")[0] == 4
     code, *_ = diagnose("run", "--learner", "train.py:build", "--device", "cpu", "--out", "reports")
     assert code == 0
@@ -399,7 +384,7 @@ def test_run_leaves_a_pass_and_the_gate_opens_for_it_alone(diagnose, steady, tmp
     assert (code, "edited" in err) == (4, True)
 
 
-def test_what_fails_or_was_examined_in_part_leaves_no_pass(diagnose, tmp_path):
+def test_what_fails_or_was_examined_in_part_leaves_no_pass(diagnose, train_py, tmp_path):
     args = ("--device", "cpu", "--out", "reports")
     assert diagnose("run", "--learner", "train.py:too_high", *args)[0] == 1
     assert diagnose("run", "--learner", "train.py:build", "--only", "loss-finite", *args)[0] in (0, 2)

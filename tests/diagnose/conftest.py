@@ -1,0 +1,22 @@
+"""The command as a test calls it."""
+
+import sys
+
+import pytest
+
+from diagnose import cli
+
+
+@pytest.fixture
+def diagnose(monkeypatch, capsys, tmp_path):
+    """Runs the command in this process, in an empty folder; gives exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["diagnose", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
