@@ -17,6 +17,8 @@ By that, and by naming the place: the last module where rows are apart, and the 
     x = torch.stack(images, dim=1).flatten(0, 1)     # rows × roles
     x = self.encoder(x).unflatten(0, (rows, roles))
 
+With one input: `x.flatten(1)`, and no permute, mean or softmax that moves or runs over dimension 0.
+
 ## What it looks like but is not
 Batch norm mixes rows in training mode: it is looked at in evaluation mode. A score for every pair of rows
 (contrastive models) must depend on both: its shape follows the batch size twice, and it passes. A loss may mix rows;
@@ -31,6 +33,11 @@ from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 
 CHECK = "row-independence"
+ROLES = """x = torch.stack(images, dim=1).flatten(0, 1)       # (rows * roles, ...)
+x = encoder(x).unflatten(0, (rows, roles))           # rows stay together"""
+ONE = """x = x.flatten(1)                     # (rows, features): dimension 0 stays that of the rows
+x = x.permute(0, 2, 1)               # likewise; never x.permute(1, ...) before a view or reshape
+x = x.mean(dim=1)                    # and no mean, softmax or norm over dim=0"""
 
 
 class BatchMixing(Cause):
@@ -64,6 +71,5 @@ class BatchMixing(Cause):
         return Fix(
             text=f"Look at every view, reshape, permute, softmax and mean between {suspicion.facts['apart']} and "
             f"{suspicion.facts['mixed']}: one of them runs over the batch dimension.",
-            code="x = torch.stack(images, dim=1).flatten(0, 1)       # (rows * roles, ...)\n"
-            "x = encoder(x).unflatten(0, (rows, roles))           # rows stay together",
+            code=ROLES if len(lab.xb) > 1 else ONE,
         )
