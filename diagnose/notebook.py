@@ -18,7 +18,8 @@ from pydantic import PrivateAttr
 from diagnose.diagnosis import CheckResult, Diagnosis
 from diagnose.errors import DiagnoseError
 from diagnose.examination import Progress, examine
-from diagnose.report import html, runs, terminal
+from diagnose.report import figures, html, runs, terminal
+from diagnose.report.recorded import recorded_of
 from diagnose.subject import from_learner
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ PLOTS = {
     "gradients": "the norm of the whole gradient",
     "updates": "updates against their weights",
     "layers": "statistics of every layer, first against last",
-    "histograms": "histograms over time; table= activations, gradients, weights or updates, places= layers",
+    "histograms": "histograms over time; table= activations, gradients or weights, places= layers",
 }
 """What `ShownDiagnosis.plot` draws."""
 
@@ -62,8 +63,6 @@ class ShownDiagnosis(Diagnosis):
         Raises:
             DiagnoseError: no such figure, or nothing was measured that it could show.
         """
-        from diagnose.report import figures
-
         if what not in PLOTS:
             raise DiagnoseError(f"no figure {what}; there are {', '.join(PLOTS)}")
         if options and what != "histograms":
@@ -96,11 +95,7 @@ class ShownDiagnosis(Diagnosis):
         return found
 
     def _recorded(self, what: str, options: dict[str, Any]) -> Figure | None:
-        from diagnose.report import figures
-        from diagnose.report.recorded import opened, recorded
-
-        with opened(self, self._run) as store:
-            found = recorded(store) if store is not None else None
+        found = recorded_of(self, self._run)
         if found is None:
             return None
         if what == "histograms":
@@ -110,8 +105,13 @@ class ShownDiagnosis(Diagnosis):
                 raise DiagnoseError(f"nothing of the name {e} was recorded") from e
             except TypeError as e:
                 raise DiagnoseError(f"histograms have table= and places=: {e}") from e
-        draw = {"loss": figures.loss, "gradients": figures.gradient_norm, "updates": figures.update_ratios}
-        return {**draw, "layers": figures.layers}[what](found)
+        draw = {
+            "loss": figures.loss,
+            "gradients": figures.gradient_norm,
+            "updates": figures.update_ratios,
+            "layers": figures.layers,
+        }
+        return draw[what](found)
 
     def __repr__(self) -> str:
         """One line: the report has the rest, and the whole text of it would bury what stands above."""

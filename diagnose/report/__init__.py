@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from diagnose.diagnosis import Diagnosis
 
 JSON, HTML, MARKDOWN, JUNIT, SARIF = "report.json", "report.html", "report.md", "junit.xml", "report.sarif"
+TIME = "%Y-%m-%dT%H-%M-%S"  # what a run folder is called by
+PNG = b"\x89PNG\r\n\x1a\n"  # how every such file begins; a header of 25 bytes follows
 
 
 def write(diagnosis: Diagnosis, folder: Path) -> None:
@@ -80,7 +82,7 @@ def write_run(diagnosis: Diagnosis, out: Path) -> Path:
     from diagnose.diagnosis import folder_name
 
     name = folder_name(diagnosis.subject.name)
-    stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    stamp = datetime.now().strftime(TIME)
     folder = out / name / stamp
     count = 1
     while folder.exists():

@@ -22,16 +22,16 @@ import random
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diagnose.alarms import Raised
 from diagnose.errors import DiagnoseError
 from diagnose.evidence import Value
 from diagnose.isolate import random_streams
 from diagnose.report import HTML, JSON, words
-from diagnose.report.trackers import Alarmed, Bins, Live, Tracker, finished, tell
+from diagnose.report.trackers import Bins, Live, Tracker, finished, folder_within, plain_settings, tell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -172,17 +172,14 @@ class Experiment(Tracker):
     def text(self, name: str, said: str, step: int | None = None) -> None:
         self.experiment.log_text(said, step=step, metadata={"what": name})
 
-    def alarm(self, raised: Alarmed) -> None:
+    def alarm(self, raised: Raised) -> None:
         where = f" ({words.safe(raised.where)})" if raised.where else ""
         said = f"{raised.id}{where} at step {raised.step:,}: {words.safe(raised.message)}"
         self.experiment.log_text(said, step=raised.step, metadata={"what": "alarm"})
         self.experiment.log_other(f"alarm {raised.id}{where}", said)
 
     def settings(self, values: Mapping[str, Value], results: Mapping[str, float]) -> None:
-        plain = {
-            words.safe(k): v if isinstance(v, (bool, int, float, str)) else words.value(v) for k, v in values.items()
-        }
-        self.experiment.log_parameters(plain, nested_support=False)
+        self.experiment.log_parameters(plain_settings(values), nested_support=False)
         if results:
             self.scalars(0, results)
 
@@ -215,8 +212,7 @@ class Comet(Live):
         elif not callable(getattr(where, "log_metrics", None)):
             raise DiagnoseError(f"comet={where!r}: give True, or an experiment of comet_ml")
         self.where = where
-        stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-        self.folder = (folder or Path("runs") / stamp) / FOLDER
+        self.folder = folder_within(folder, FOLDER)
 
     def open(self) -> Experiment:
         if self.where is not True:

@@ -15,15 +15,14 @@ from markupsafe import Markup
 
 from diagnose.diagnosis import Diagnosis, Proof, Side
 from diagnose.evidence import Evidence
-from diagnose.report import charts, words
+from diagnose.report import PNG, charts, words
 from diagnose.report.compare import Comparison, Section, compare, sections
 from diagnose.report.curves import Curve, Frame, frame
 from diagnose.report.experiments import experiments
-from diagnose.report.recorded import opened, recorded
+from diagnose.report.recorded import recorded_of
 from diagnose.report.training import Training, training
 
 HERE = Path(__file__).parent
-PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = 1_500_000  # bytes of pictures that are embedded at most; base64 makes 4 of 3
 SHORT = 6  # values of a list that are spelled out in its cell
 ROWS = 1_000  # evidence rows of one check that are shown at most
@@ -60,8 +59,7 @@ def render(diagnosis: Diagnosis, run: Path | None = None, previous: Diagnosis | 
 
 
 def _training(diagnosis: Diagnosis, run: Path | None) -> Training | None:
-    with opened(diagnosis, run) as store:
-        found = recorded(store) if store else None
+    found = recorded_of(diagnosis, run)
     return training(found) if found else None
 
 

@@ -17,10 +17,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from diagnose.alarms import Raised
 from diagnose.diagnosis import Diagnosis
 from diagnose.gauges import Call
 from diagnose.stats import BINS
@@ -32,6 +34,7 @@ HISTOGRAMS = 48_000  # the same for histograms
 FLATTEST, DEEPEST = 8, 60  # half octaves of each sign that a heat map shows
 ZERO = BINS // 2 - 1  # the bin of exact zeros
 
+_TEXTS = np.dtype(object)
 KEYS = {"activations": ["layer", "kind", "call", "part"], "units": ["layer", "kind", "call"]}
 UNITS = {"loss": "loss", "gradient_norm": "loss / weight", "gradient_norm_applied": "loss / weight"}
 
@@ -74,6 +77,11 @@ PARAMETERS = (
     Quantity("gradients", "zeros", "zero gradient", "share", "elements whose gradient is exactly zero"),
     Quantity("gradients", "nonfinite", "not finite", "share", "elements whose gradient is NaN or infinite"),
 )  # fmt: skip
+COLUMNS = {
+    table: [q.column for q in (*OUTPUTS, *PARAMETERS) if q.table == table]
+    for table in dict.fromkeys(q.table for q in (*OUTPUTS, *PARAMETERS))
+}
+"""Columns of each table that reports show."""
 
 
 @dataclass(frozen=True)
@@ -187,16 +195,6 @@ def _kept(weight: np.ndarray) -> int:
 
 
 @dataclass(frozen=True)
-class Raised:
-    """One alarm that was raised while a model trained."""
-
-    step: int
-    id: str
-    where: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Recorded:
     """Everything that reports show of a record.
 
@@ -242,6 +240,16 @@ def opened(diagnosis: Diagnosis, run: Path | None = None) -> Iterator[Store | No
         yield Store.read(folder)
 
 
+def recorded_of(diagnosis: Diagnosis, run: Path | None = None) -> Recorded | None:
+    """The record of a diagnosis laid out; None if there is none, or it holds no step.
+
+    Raises:
+        DiagnoseError: a file of the record is damaged.
+    """
+    with opened(diagnosis, run) as store:
+        return None if store is None else recorded(store)
+
+
 def recorded(store: Store, most: int = MOST) -> Recorded | None:
     """Lay out a record; None if it holds no step. `most`: steps of the statistics and histograms that are kept.
 
@@ -251,11 +259,8 @@ def recorded(store: Store, most: int = MOST) -> Recorded | None:
     tables = set(store.tables)
     curves = _curves(store) if "steps" in tables else {}
     grids, histograms = {}, {}
-    wanted: dict[str, list[str]] = {}
-    for quantity in (*OUTPUTS, *PARAMETERS):
-        wanted.setdefault(quantity.table, []).append(quantity.column)
-    for table in (t for t in wanted if t in tables):
-        grids[table] = _grid(store, table, wanted[table], most)
+    for table in (t for t in COLUMNS if t in tables):
+        grids[table] = _grid(store, table, COLUMNS[table], most)
     for table in (t for t in ("activations", "weights", "gradients") if t in tables):
         histograms[table] = _histograms(store, table, len(grids[table].places), most)
     _in_model_order(grids, histograms)
@@ -276,6 +281,11 @@ def evenly(count: int, most: int) -> np.ndarray:
     return np.unique(np.round(np.linspace(0, count - 1, most)).astype(int))
 
 
+def is_curve(name: str, values: Any) -> bool:
+    """Whether a column of the table `steps` holds a number a step: no text, and not what only counts."""
+    return name not in ("step", "fit", "epoch") and getattr(values, "dtype", _TEXTS).kind in "fiub"
+
+
 def place_name(layer: str, kind: str, call: int, part: int = 0) -> str:
     """A layer as every report names it."""
     return Call(layer, kind, call, part).text
@@ -285,8 +295,8 @@ def _curves(store: Store) -> dict[str, Curve]:
     frame = store.frame("steps")
     steps = frame["step"].to_numpy()
     found = {}
-    for name in frame.columns.difference(["step", "fit", "epoch", "outcome"], sort=False):
-        if frame[name].dtype.kind not in "fiub":
+    for name in frame.columns:
+        if not is_curve(name, frame[name]):
             continue
         values = frame[name].to_numpy(np.float64, na_value=np.nan)
         if name == "loss" or not np.isnan(values).all():
@@ -392,4 +402,4 @@ def _alarms(store: Store, tables: set[str]) -> list[Raised]:
     if "alarms" not in tables:
         return []
     rows = store.arrow("alarms").to_pylist()
-    return [Raised(r["step"], r["id"] or "", r["where"] or "", r["message"] or "") for r in rows]
+    return [Raised(r["id"] or "", r["step"], r["message"] or "", r["where"] or "") for r in rows]

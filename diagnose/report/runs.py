@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnose.errors import DiagnoseError
-from diagnose.report import HTML, JSON
+from diagnose.report import HTML, JSON, TIME
 
 if TYPE_CHECKING:
     from diagnose.diagnosis import Diagnosis
@@ -196,7 +196,7 @@ def _number(value: Any) -> float | None:
 def _when(folder: Path) -> datetime:
     if stamp := STAMP.fullmatch(folder.name):
         try:
-            return datetime.strptime(stamp[1], "%Y-%m-%dT%H-%M-%S")
+            return datetime.strptime(stamp[1], TIME)
         except ValueError:
             pass
     try:

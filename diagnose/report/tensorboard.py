@@ -15,15 +15,16 @@ import secrets
 import shutil
 import struct
 from collections.abc import Mapping
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diagnose.alarms import Raised
 from diagnose.errors import DiagnoseError
 from diagnose.evidence import Value
-from diagnose.report import figures, words
-from diagnose.report.trackers import COLUMNS, Alarmed, Bins, Live, Tracker, finished, tell
+from diagnose.report import figures
+from diagnose.report.recorded import COLUMNS
+from diagnose.report.trackers import Bins, Live, Tracker, finished, folder_within, plain_settings, tell
 from diagnose.store import Store
 
 if TYPE_CHECKING:
@@ -125,17 +126,14 @@ class EventFiles(Tracker):
 
         self._add(text(name, said), step or 0)
 
-    def alarm(self, raised: Alarmed) -> None:
+    def alarm(self, raised: Raised) -> None:
         super().alarm(raised)
         self._file.flush()  # what comes next may be the end of the process
 
     def settings(self, values: Mapping[str, Value], results: Mapping[str, float]) -> None:
         from torch.utils.tensorboard.summary import hparams
 
-        plain = {
-            words.safe(k): v if isinstance(v, (bool, int, float, str)) else words.value(v) for k, v in values.items()
-        }
-        for summary in hparams(plain, dict.fromkeys(results or ("loss/loss",))):
+        for summary in hparams(plain_settings(values), dict.fromkeys(results or ("loss/loss",))):
             self._add(summary)
         if results:
             self.scalars(0, results)
@@ -164,8 +162,7 @@ class TensorBoard(Live):
     def __init__(self, where: bool | Path | str, folder: Path | None = None):
         super().__init__()
         installed()
-        stamp = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-        self.folder = Path(where) if where is not True else (folder or Path("runs") / stamp) / FOLDER
+        self.folder = Path(where) if where is not True else folder_within(folder, FOLDER)
 
     def open(self) -> EventFiles:
         return EventFiles(self.folder)

@@ -13,19 +13,30 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from diagnose.alarms import Raised as Alarmed
+from diagnose.alarms import Raised
 from diagnose.diagnosis import Diagnosis
 from diagnose.errors import DiagnoseError
 from diagnose.evidence import Value
 from diagnose.gauges import Columns
-from diagnose.report import JSON, figures, markdown, words
-from diagnose.report.recorded import KEYS, OUTPUTS, PARAMETERS, Recorded, evenly, opened, place_name, recorded
-from diagnose.stats import BINS, histogram_edges
+from diagnose.report import JSON, PNG, TIME, figures, markdown, words
+from diagnose.report.recorded import (
+    COLUMNS,
+    KEYS,
+    ZERO,
+    Recorded,
+    evenly,
+    is_curve,
+    place_name,
+    recorded,
+    recorded_of,
+)
+from diagnose.stats import histogram_edges
 from diagnose.store import Store
 from diagnose.watch import Listener
 
@@ -39,11 +50,6 @@ STEPS = 5_000  # steps of a curve that a tracker is told of at most, evenly chos
 DRAWN_AFTER = 60.0  # seconds: figures take some, so that they are drawn at the end of longer fits only, or when closed
 ROOM = {"steps": 0.25, "layers": 0.7}  # of a tracker's limit; the rest is for texts and figures
 NAME = 201  # characters of a tag
-PNG = b"\x89PNG\r\n\x1a\n"  # and a header of 25 bytes after it
-ZERO = BINS // 2 - 1  # the bin of exact zeros
-COLUMNS = {t: [q.column for q in (*OUTPUTS, *PARAMETERS) if q.table == t] for t in dict.fromkeys(
-    q.table for q in (*OUTPUTS, *PARAMETERS)
-)}  # fmt: skip
 
 Bins = tuple[np.ndarray, np.ndarray]  # [n + 1] edges, [n] counts
 
@@ -84,7 +90,7 @@ class Tracker(ABC):
     def text(self, name: str, said: str, step: int | None = None) -> None:
         """A text in Markdown; what is not ours in it is escaped."""
 
-    def alarm(self, raised: Alarmed) -> None:
+    def alarm(self, raised: Raised) -> None:
         """An alarm that was raised while a model trained."""
         where = f" ({_plain(raised.where)})" if raised.where else ""
         said = f"**{_plain(raised.id)}**{where} at step {raised.step:,}: {_plain(raised.message)}"
@@ -117,8 +123,7 @@ def finished(run: Path) -> tuple[Diagnosis | None, Recorded | None]:
             diagnosis = Diagnosis.load(run)
         except (OSError, ValueError) as e:
             raise DiagnoseError(f"{run / JSON} cannot be read: {type(e).__name__}; run the examination again") from e
-        with opened(diagnosis, run) as store:
-            return diagnosis, None if store is None else recorded(store)
+        return diagnosis, recorded_of(diagnosis, run)
     found = recorded(Store.read(run))
     if found is None:
         raise DiagnoseError(f"{run}: nothing was recorded there yet")
@@ -137,12 +142,11 @@ def tell(tracker: Tracker, diagnosis: Diagnosis | None, found: Recorded | None) 
 
 def _tell_diagnosis(tracker: Tracker, d: Diagnosis) -> None:
     statuses = [c.status for c in d.checks]
-    measured = next(
-        (e for c in d.checks if c.id == "overfit-one-batch" for e in c.evidence if e.name == "learned"), None
-    )
+    baseline = d.check("overfit-one-batch")
+    learned = next((e.value for e in baseline.evidence if e.name == "learned"), None) if baseline else None
     results = {"checks failed": statuses.count("fail"), "causes proven": sum(c.proven for c in d.causes)}
-    if measured is not None and isinstance(measured.value, (int, float)):
-        results["learned of one batch"] = float(measured.value)
+    if isinstance(learned, (int, float)):
+        results["learned of one batch"] = float(learned)
     kept = {
         "subject": d.subject.name,
         "model": d.subject.model,
@@ -214,6 +218,11 @@ def step_tag(column: str) -> str:
     return tag(column.split("_")[0], column)
 
 
+def plain_settings(values: Mapping[str, Value]) -> dict[str, bool | int | float | str]:
+    """Settings as trackers keep them: lists and what is missing become texts."""
+    return {words.safe(k): v if isinstance(v, (bool, int, float, str)) else words.value(v) for k, v in values.items()}
+
+
 def bins(counts: np.ndarray, top: int) -> Bins | None:
     """A histogram of the store without its empty ends, what is not finite left out; None if nothing is left.
 
@@ -246,7 +255,9 @@ def verdict(d: Diagnosis) -> str:
             for name, side in (("As it is", cause.proof.before), ("With the change", cause.proof.after)):
                 lines.append(f"- {name}: {_plain(side.summary)}")
         if cause.proven:
-            lines += [_plain(cause.fix.text), markdown.block(cause.fix.code)] if cause.fix.code else [cause.fix.text]
+            lines.append(_plain(cause.fix.text))
+            if cause.fix.code:
+                lines.append(markdown.block(cause.fix.code))
     return "\n\n".join(lines)
 
 
@@ -329,7 +340,7 @@ class Live(Listener):
         self._steps(columns)
         self.spent += time.perf_counter() - began
 
-    def on_alarm(self, raised: Alarmed) -> None:
+    def on_alarm(self, raised: Raised) -> None:
         if self.tracker is not None:
             self.tracker.alarm(raised)
 
@@ -379,7 +390,7 @@ class Live(Listener):
         self._count += rows
         if not self._may(self._cost_of_step * len(chosen)):
             chosen = chosen[-1:]
-        values = {step_tag(n): np.asarray(v, dtype=float) for n, v in columns.items() if _is_curve(n, v)}
+        values = {step_tag(n): np.asarray(v, dtype=float) for n, v in columns.items() if is_curve(n, v)}
         began, before = time.perf_counter(), self.tracker.written
         for i in chosen:
             told = {n: float(v[i]) for n, v in values.items() if n == "loss/loss" or not np.isnan(v[i])}
@@ -410,14 +421,15 @@ class Live(Listener):
         self._cost_of_layers = self._told_layers_at - began
 
 
+def folder_within(watched: Path | None, name: str) -> Path:
+    """A tracker's folder in that of a Watch; in runs/<time> if it has none."""
+    return (watched or Path("runs") / datetime.now().strftime(TIME)) / name
+
+
 def _close_quietly(tracker: Tracker) -> None:
     "At the end of a process, or of a listener that was turned off: whoever could be told was told."
     with contextlib.suppress(Exception):
         tracker.close()
-
-
-def _is_curve(name: str, values: Any) -> bool:
-    return name not in ("step", "fit", "epoch") and isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
 
 
 def _of_last_step(table: str, columns: Columns, shapes: bool) -> tuple[int, dict[str, float], dict[str, Bins]]:

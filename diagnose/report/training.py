@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from diagnose.alarms import Raised
 from diagnose.report import charts, words
 from diagnose.report.curves import DRAWN, thinned
-from diagnose.report.recorded import OUTPUTS, PARAMETERS, Grid, Heat, Histograms, Quantity, Raised, Recorded, evenly
+from diagnose.report.recorded import OUTPUTS, PARAMETERS, Grid, Heat, Histograms, Quantity, Recorded, evenly
 
 ROWS = 1_000  # of a table that are shown at most
 LEVELS = 8  # shades of a column

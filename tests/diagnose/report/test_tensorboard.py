@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.tensorboard import FileWriter
 
 from diagnose import cli, report
-from diagnose.diagnosis import Diagnosis
+from diagnose.diagnosis import Diagnosis, Fix
 from diagnose.errors import DiagnoseError
 from diagnose.report import figures, tensorboard, trackers
 from diagnose.report.recorded import recorded
@@ -143,6 +143,13 @@ def test_every_sample_is_written_and_hostile_text_is_only_text(made, samples, tm
         assert name not in said.split("```")[0]
     rows = text(found, "report/2 checks")[0].splitlines()
     assert all(r.count(" | ") == 3 for r in rows)
+
+
+def test_a_way_out_without_code_is_only_text(samples):
+    way_out = Fix(text="Use <b>*less*</b> of it.", code="")
+    cause = samples.lr_too_high().model_copy(update={"fix": way_out})
+    said = trackers.verdict(samples.diagnosis(causes=[cause]))
+    assert "Use &lt;b&gt;&#42;less&#42;&lt;/b&gt; of it." in said
 
 
 def test_a_run_that_cannot_be_written_leaves_nothing(samples, tmp_path, monkeypatch):
