@@ -105,8 +105,7 @@ def lines(
     """Recorded quantities over steps, (steps, values) each, in the colours c0, c1, ...; outliers are cut off.
 
     On a logarithmic axis zero stands on the ground and what is below is left out, as is everywhere what is not finite.
-    `constant` and
-    `floor`, on a linear axis only, are the lines between which a loss is learned.
+    `constant` and `floor`, on a linear axis only, are the lines between which a loss is learned.
     """
     svg = _svg(WIDTH, HEIGHT, "chart", label)
     every = [[float(v) for v in values] for _, values in series]
@@ -338,13 +337,11 @@ def _pieces(svg: ET.Element, pieces: list, x: _Axis, y: _Axis, kind: str, radius
 
 def _break(svg: ET.Element, curve: Curve, x: _Axis) -> None:
     at = x(curve.broken)
-    for_good = not any(math.isfinite(v) for v in curve.values[curve.broken :])
-    if for_good:
+    if curve.for_good:
         _shape(svg, "rect", "gone", x=at, y=TOP, width=max(WIDTH - RIGHT - at, 0), height=HEIGHT - BOTTOM - TOP)
     _line(svg, at, TOP, at, HEIGHT - BOTTOM, "broken")
     right = at > WIDTH * 0.5
-    said = f"not finite {'from' if for_good else 'at'} step {curve.broken:,}"
-    _text(svg, at + (-6 if right else 6), TOP + 14, said, "end" if right else "start", "note")
+    _text(svg, at + (-6 if right else 6), TOP + 14, curve.break_said, "end" if right else "start", "note")
 
 
 def _cross(svg: ET.Element, x: float, y: float) -> None:

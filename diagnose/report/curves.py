@@ -38,6 +38,16 @@ class Curve:
         """First step whose loss is not finite."""
         return next((i for i, v in enumerate(self.values) if not math.isfinite(v)), None)
 
+    @property
+    def for_good(self) -> bool:
+        """Whether from the first step whose loss is not finite on none is."""
+        return self.broken is not None and not any(math.isfinite(v) for v in self.values[self.broken :])
+
+    @property
+    def break_said(self) -> str:
+        """From or at which step it is not finite, in words; empty if there is none."""
+        return "" if self.broken is None else f"not finite {'from' if self.for_good else 'at'} step {self.broken:,}"
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -190,11 +200,10 @@ def _notes(curve: Curve, low: float, high: float) -> list[str]:
     if under := [v for v in finite if v < low]:
         notes.append(f"{len(under)} of {len(curve.values)} steps lie below the axis, to {words.number(min(under), 3)}.")
     if (k := curve.broken) is not None:
-        for_good = not any(math.isfinite(v) for v in curve.values[k:])
         lost = len(curve.values) - len(finite)
         notes.append(
             f"The loss is not finite from step {k}."
-            if for_good
+            if curve.for_good
             else f"{lost} losses are not finite, the first at step {k}."
         )
     if len(curve.values) > DRAWN:

@@ -54,17 +54,17 @@ def real_against_random(diagnosis: Diagnosis) -> Experiment | None:
     check, real = diagnosis.check("real-against-random"), diagnosis.check("overfit-one-batch")
     if check is None:
         return None
-    curves = [("the real batch", _listed(real, "loss"))] if real else []
-    curves += [(n, _listed(check, f"loss on {n}")) for n in ("noise inputs", "permuted labels")]
-    curves = [(name, values) for name, values in curves if values]
-    if len(curves) < 2:
+    losses = [("the real batch", _listed(real, "loss"))]
+    losses += [(n, _listed(check, f"loss on {n}")) for n in ("noise inputs", "permuted labels")]
+    losses = [(name, values) for name, values in losses if values]
+    if len(losses) < 2:
         return None
     constant, floor = (_first(real, name) for name in ("best constant", "floor"))
-    series = [(np.arange(len(v)), np.array(v)) for _, v in curves]
-    ends = "; ".join(f"{name} ends at {words.number(v[-1])}" for name, v in curves)
+    series = [(np.arange(len(v)), np.array(v)) for _, v in losses]
+    ends = "; ".join(f"{name} ends at {words.number(v[-1])}" for name, v in losses)
     picture = charts.lines(series, "training loss", False, f"Training loss over steps: {ends}.", constant, floor)
     see = "only the real batch should be learned. Noise that is learned too means that the answer leaks"
-    return Experiment(check.id, "Real against random", see, picture, [name for name, _ in curves])
+    return Experiment(check.id, "Real against random", see, picture, [name for name, _ in losses])
 
 
 def identical_pairs(diagnosis: Diagnosis) -> Experiment | None:

@@ -95,7 +95,7 @@ def _colours() -> list[tuple[float, float, float]]:
     return seaborn.color_palette("colorblind")
 
 
-BLUE, ORANGE, GREEN, VERMILION, GREY = 0, 1, 2, 3, 7  # of that palette
+BLUE, ORANGE, VERMILION = 0, 1, 3  # of that palette
 
 
 def _figure(title: str, rows: int = 1, columns: int = 1, height: float = 3.6, **options: Any) -> tuple[Figure, Any]:
@@ -161,10 +161,9 @@ def _proof_side(ax: Axes, curve: curves.Curve, frame: curves.Frame, colour: Any,
         if height is not None and frame.low <= height <= frame.high:
             ax.axhline(height, linestyle=style, color="0.35", linewidth=1, label=name)
     if curve.broken is not None:
-        from_here = not np.isfinite(values[curve.broken :]).any()
-        ax.axvspan(curve.broken, max(frame.steps - 1, curve.broken + 1) if from_here else curve.broken + 1,
-                   facecolor="0.9", edgecolor="0.6", hatch="//", linewidth=0,
-                   label=f"not finite {'from' if from_here else 'at'} step {curve.broken:,}")  # fmt: skip
+        after = curve.broken + 1
+        ax.axvspan(curve.broken, max(frame.steps - 1, after) if curve.for_good else after, facecolor="0.9",
+                   edgecolor="0.6", hatch="//", linewidth=0, label=curve.break_said)  # fmt: skip
     ax.set_ylim(frame.low, frame.high)
     ax.legend(loc="best", framealpha=0.9)
 
@@ -265,10 +264,7 @@ def update_ratios(found: Recorded) -> Figure | None:
         return None
     import seaborn
 
-    order = found.grids["weights"].places if "weights" in found.grids else grid.places
-    places = sorted(grid.places, key=order.index) if set(grid.places) <= set(order) else grid.places
-    chosen = evenly(len(places), PLACES)
-    rows = [grid.places.index(places[i]) for i in chosen]
+    rows = evenly(len(grid.places), PLACES)
     with np.errstate(divide="ignore", invalid="ignore"):
         shown = np.log10(grid.values["ratio"][rows].astype(float))
     title = f"Update against weight: about 1e{USUAL} is usual; dark rows hardly move, bright ones are thrown about"
