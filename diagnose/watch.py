@@ -484,9 +484,7 @@ class Recording:
     # ---- blocks ------------------------------------------------------------------------------------------------------
 
     def _ask_at_loss(self, learn) -> None:
-        for alarm in self._at_loss:
-            if alarm.once and (alarm.id, "") in self._raised:
-                continue
+        for alarm in self._asked(self._at_loss):
             try:
                 for raised in alarm.after_loss(self.step, learn):
                     self._ring(raised)

@@ -37,7 +37,9 @@ from fastai.learner import Learner
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.causes._modes import NOT, lagging
 from diagnose.causes._reading import number
+from diagnose.checks._probing import batch_norms
 from diagnose.checks.overfit_one_batch import GAP
 from diagnose.diagnosis import Fix, Proof, Side
 from diagnose.errors import NotApplicable
@@ -46,8 +48,6 @@ from diagnose.lab import Lab
 from diagnose.stats import tensors
 from diagnose.trial import LEARNED, batch_loss, prepared
 
-CHECK = "overfit-one-batch"
-NOT = 0.5  # learned in evaluation mode, at most, before
 SMALL = 8  # rows of a batch
 
 
@@ -59,16 +59,16 @@ class NormStatisticsGap(Cause):
     questions = (15,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
-        learned, there = number(findings, CHECK, "learned"), number(findings, CHECK, "learned, evaluation mode")
-        norms = number(findings, "modes-agree", "batch norms")
-        if not (learned >= LEARNED and there < NOT and learned - there > GAP and norms >= 1):
+        modes = lagging(findings)
+        if modes is None or not number(findings, "modes-agree", "batch norms") >= 1:
             return None
+        learned, there = modes
         reason = f"{learned:.0%} of the batch is learned in training mode, {max(there, 0.0):.0%} in evaluation mode"
         return Suspicion(0.9, reason, ["batch norms"])
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
         student = twin(lab.baseline.learner, [lab.batch])
-        norms = [m for m in student.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        norms = list(batch_norms(student.model))
         if not norms:
             raise NotApplicable("no batch norm keeps running statistics")
         momenta = [m.momentum for m in norms]

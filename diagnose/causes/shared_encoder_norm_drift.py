@@ -40,6 +40,7 @@ from fastai.learner import Learner
 from torch import Tensor, nn
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.causes._modes import NOT, lagging
 from diagnose.causes._reading import number, places
 from diagnose.changes import Change
 from diagnose.checks.overfit_one_batch import GAP
@@ -48,9 +49,8 @@ from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED, Trial
 
-CHECK, BASELINE = "calls-alike", "overfit-one-batch"
+CHECK = "calls-alike"
 APART = 0.25  # standard deviations: what like inputs reach at most (see the check); evaluation must lag as well
-NOT = 0.5  # learned in evaluation mode, at most, before
 
 
 class SharedEncoderNormDrift(Cause):
@@ -62,9 +62,10 @@ class SharedEncoderNormDrift(Cause):
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         off, calls = number(findings, CHECK, "furthest off"), number(findings, CHECK, "most calls")
-        learned, there = number(findings, BASELINE, "learned"), number(findings, BASELINE, "learned, evaluation mode")
-        if not (off > APART and calls > 1 and learned >= LEARNED and there < NOT and learned - there > GAP):
+        modes = lagging(findings)
+        if modes is None or not (off > APART and calls > 1):
             return None
+        learned, there = modes
         place = places(findings, CHECK, "furthest off")[0]
         reason = (
             f"{place} is called {calls:.0f} times a step on inputs {off:.2g} standard deviations apart: {learned:.0%} "

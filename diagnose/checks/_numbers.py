@@ -22,6 +22,11 @@ def by_place(evidence: EvidenceList, name: str) -> dict[str, float]:
     return {e.where: as_number(e.value) for e in evidence.all(name)}
 
 
+def place_of(evidence: EvidenceList, name: str) -> str:
+    """Where the first of that name was measured; empty if it is missing."""
+    return next((e.where for e in evidence.all(name)), "")
+
+
 def texts(evidence: EvidenceList, name: str, where: str | None = None) -> list[str]:
     """A measured list as texts; empty if it is missing or no list."""
     value = evidence.get(name, where)

@@ -12,6 +12,7 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.mixup import MixHandler
 from fastai.learner import Learner
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from diagnose.errors import NotApplicable, SubjectError
@@ -77,6 +78,11 @@ def jittered(lab: Lab, share: float = 0.01) -> nn.Module:
 def leaves(model: nn.Module) -> dict[nn.Module, str]:
     """Every module without children, with its name."""
     return {m: n or type(m).__name__ for n, m in model.named_modules() if not any(True for _ in m.children())}
+
+
+def batch_norms(model: nn.Module) -> dict[nn.Module, str]:
+    """Every batch norm that keeps running statistics, with its name."""
+    return {m: n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
 
 
 @contextmanager

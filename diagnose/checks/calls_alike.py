@@ -28,11 +28,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
-from diagnose.checks._numbers import number
-from diagnose.checks._probing import hooked
+from diagnose.checks._numbers import number, place_of
+from diagnose.checks._probing import batch_norms, hooked
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 
@@ -48,7 +47,7 @@ class CallsAlike(Check):
 
     def measure(self, lab: Lab) -> EvidenceList:
         model = lab.twin().model
-        norms = {m: n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
+        norms = batch_norms(model)
         if not norms:
             raise NotApplicable("no batch norm keeps running statistics")
         seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
@@ -85,7 +84,7 @@ class CallsAlike(Check):
         if several == 0:
             return Judgement("pass", f"each of {stated(norms)} batch norms is called once a step")
         off, calls = number(evidence, "furthest off"), number(evidence, "most calls")
-        place = next((e.where for e in evidence.all("furthest off")), "")
+        place = place_of(evidence, "furthest off")
         told = f"{place} is called {stated(calls)} times a step, on inputs whose statistics are {stated(off, 2)}"
         told += " standard deviations from those of all calls together"
         return Judgement("pass" if off <= MOST else "warn", told if off <= MOST else f"{told} (at most {MOST:g})")

@@ -35,12 +35,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, odd_but_right, stated
 from diagnose.checks._draws import DrawsAtTheirMean
 from diagnose.checks._numbers import number
-from diagnose.checks._probing import dropout_off, hooked, leaves
+from diagnose.checks._probing import batch_norms, dropout_off, hooked, leaves
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import loaders, seed_everything
 from diagnose.lab import Lab
@@ -160,7 +159,7 @@ def _drawn(lab: Lab, model: nn.Module, xb: tuple, seed: int) -> object:
 
 def _settle(model: nn.Module, batches: list[tuple], seed: int) -> int:
     "Drop-out to 0, and running statistics of every batch norm averaged over the batches. Returns how many there are."
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = batch_norms(model)
     dropout_off(model)
     before = [(m, m.momentum) for m in norms]
     for m in norms:

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from diagnose import trial as trials
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount, odd_but_right
-from diagnose.checks._numbers import count, number
+from diagnose.checks._numbers import count, number, place_of
 from diagnose.checks._probing import hooked, leaves
 from diagnose.checks._recorded import series, update_size
 from diagnose.lab import Lab
@@ -109,7 +109,7 @@ class OverfitOneBatch(Check):
         if not evaluated >= learned - GAP:
             return Judgement("warn", f"{told}, but only {amount(evaluated)} in evaluation mode")
         if learned < LEARNED:
-            fine = f"no outputs of the last layer, {place(evidence)}, reach more than {amount(reach)}"
+            fine = f"no outputs of the last layer, {place_of(evidence, REACH)}, reach more than {amount(reach)}"
             return odd_but_right(f"a batch half learned: {told}, needed {LEARNED:.0%}", fine)
         why = f", stopped there as {ENOUGH:.0%} is enough" if evidence.get("stopped") == "learned" else ""
         if not math.isnan(after):
@@ -117,11 +117,6 @@ class OverfitOneBatch(Check):
                 f"a loss that a constant output satisfies: {told}", "outputs of different rows differ still"
             )
         return Judgement("pass", told + why)
-
-
-def place(evidence: EvidenceList) -> str:
-    """The layer whose outputs were optimised."""
-    return next((e.where for e in evidence.all(REACH)), "")
 
 
 def _within_reach(lab: Lab, trial: Trial) -> EvidenceList:

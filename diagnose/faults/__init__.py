@@ -82,13 +82,22 @@ def places_before(learn: Learner, layer: nn.Module) -> int:
     return given[0]
 
 
+def parts_with_weights(model: nn.Module) -> list[str]:
+    """Names of the model's children that have weights, two at least.
+
+    Raises:
+        NotApplicable: fewer than two children have weights.
+    """
+    found = [n for n, c in model.named_children() if any(True for _ in c.parameters())]
+    if len(found) < 2:
+        raise NotApplicable("the model has no two parts in a row")
+    return found
+
+
 def split_in_two(model: nn.Module) -> tuple[nn.Module, str]:
     """A part that runs before another part, both with weights: its parent and its name there.
 
     Raises:
         NotApplicable: fewer than two children have weights.
     """
-    with_weights = [n for n, c in model.named_children() if any(True for _ in c.parameters())]
-    if len(with_weights) < 2:
-        raise NotApplicable("the model has no two parts in a row")
-    return model, with_weights[-2]
+    return model, parts_with_weights(model)[-2]

@@ -3,8 +3,8 @@
 import torch
 from fastai.learner import Learner
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from diagnose.checks._probing import batch_norms
 from diagnose.errors import NotApplicable
 from diagnose.faults import Fault
 from diagnose.stats import tensors
@@ -16,9 +16,8 @@ class EncoderOnUnlikeInputs(Fault):
     cause = "shared-encoder-norm-drift"
 
     def inject(self, learn: Learner) -> None:
-        norms = [m for m in learn.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         batch = tensors(learn.dls.one_batch())
-        if not norms or batch[0].ndim != 4 or len(batch) != 2:
+        if not batch_norms(learn.model) or batch[0].ndim != 4 or len(batch) != 2:
             raise NotApplicable("it needs one picture as input, and batch norm")
         learn.model = _Twice(learn.model, 8 * float(batch[0].float().std()))
         learn.opt = None

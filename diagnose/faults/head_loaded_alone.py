@@ -3,7 +3,7 @@
 from fastai.learner import Learner
 
 from diagnose.errors import NotApplicable
-from diagnose.faults import Fault
+from diagnose.faults import Fault, parts_with_weights
 from diagnose.faults.weights_under_a_prefix import checkpoint
 
 
@@ -13,10 +13,7 @@ class HeadLoadedAlone(Fault):
     cause = "weights-not-loaded"
 
     def inject(self, learn: Learner) -> None:
-        parts = [n for n, c in learn.model.named_children() if any(True for _ in c.parameters())]
-        if len(parts) < 2:
-            raise NotApplicable("the model is of one part")
-        state, head = checkpoint(learn), f"{parts[-1]}."
+        state, head = checkpoint(learn), f"{parts_with_weights(learn.model)[-1]}."
         sizes = [sum(t.numel() for n, t in state.items() if n.startswith(head) is of) for of in (True, False)]
         if sizes[0] >= sizes[1]:
             raise NotApplicable("the last part is larger than the rest: that alone is most of what is to be loaded")

@@ -1,8 +1,8 @@
 """Batch norms whose momentum is counted the other way round, so that their statistics never move."""
 
 from fastai.learner import Learner
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from diagnose.checks._probing import batch_norms
 from diagnose.errors import NotApplicable
 from diagnose.faults import Fault
 
@@ -13,7 +13,7 @@ class NormMomentumTiny(Fault):
     cause = "norm-statistics-gap"
 
     def inject(self, learn: Learner) -> None:
-        norms = [m for m in learn.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        norms = batch_norms(learn.model)
         if not norms:
             raise NotApplicable("the model has no batch norm with running statistics")
         for m in norms:
