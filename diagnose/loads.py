@@ -58,6 +58,12 @@ class Load:
     tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
+    def missing(self) -> list[str]:
+        """Names of those that were offered and do not stand in the module."""
+        arrived = set(self.arrived)
+        return [n for n in self.names if n not in arrived]
+
+    @property
     def lost(self) -> bool:
         """Nothing arrived, or less (in elements) than would arrive under another prefix.
 
@@ -142,12 +148,8 @@ class Recording:
             empty = [c for c in self.calls if c.order > file.order and not c.offered]  # a filter that matched nothing
             target = (handed or empty)[-1].module if handed or empty else model
             if not file.arrived:
-                slots = _slots(model)
-                index = _Index(slots)
-                for name, tensor in file.tensors.items():
-                    if at := index.find(name, name, tensor, _alike):
-                        file.arrived.add(name)
-                        filled.add(slots[at][0])
+                file.arrived, where = _recognised(file.tensors, model)
+                filled |= where
             load = _load(file.name, target, places, file.tensors, file.arrived, filled)
             meant = bool(handed or file.arrived or (empty and load.renamed))
             found.append(load if meant else replace(load, handed=False))
@@ -257,17 +259,22 @@ def compared(path: str | Path, model: nn.Module) -> list[Load]:
     if not found:
         raise DiagnoseError(f"weights {path}: no state dict in it (a dict of names and tensors, some named ...weight)")
     tensors = max(found, key=len)
+    places = {m: n for n, m in model.named_modules()}
+    return [_load(Path(path).name, model, places, tensors, *_recognised(tensors, model))]
+
+
+# ---- names, shapes and values --------------------------------------------------------------------------------------
+
+
+def _recognised(tensors: dict[str, Tensor], model: nn.Module) -> tuple[set[str], set[tuple[int, str]]]:
+    "Names of tensors that stand in a model by their values, whatever training has made of them, and where."
     slots, arrived, filled = _slots(model), set(), set()
     index = _Index(slots)
     for name, tensor in tensors.items():
         if at := index.find(name, name, tensor, _alike):
             arrived.add(name)
             filled.add(slots[at][0])
-    places = {m: n for n, m in model.named_modules()}
-    return [_load(Path(path).name, model, places, tensors, arrived, filled)]
-
-
-# ---- names, shapes and values --------------------------------------------------------------------------------------
+    return arrived, filled
 
 
 def _load(

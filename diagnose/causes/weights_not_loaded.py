@@ -88,7 +88,7 @@ class WeightsNotLoaded(Cause):
         if not suspicion.facts["loaded"]:
             raise NotApplicable("it was read, and nobody knows whether it was to be loaded")
         before = f"{len(load.arrived)} of {len(load.names)} tensors arrived"
-        numbers = {"arrived": len(load.arrived), "did not": ", ".join(n for n in load.names if n not in load.arrived)}
+        numbers = {"arrived": len(load.arrived), "did not": ", ".join(load.missing)}
         try:
             change = self.cure(lab, suspicion)
         except NotApplicable:

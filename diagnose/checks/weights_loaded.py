@@ -60,7 +60,7 @@ class WeightsLoaded(Check):
                 Evidence(name="prefix to add", value=load.added, where=where),
                 Evidence(name="was loaded", value=load.handed, where=where),
                 Evidence(name="lost", value=load.lost, where=where, expected="False"),
-                Evidence(name="did not arrive", value=_shown(load.names, load.arrived), where=where),
+                Evidence(name="did not arrive", value=load.missing[:SHOWN], where=where),
                 Evidence(name="left as they were", value=load.without[:SHOWN], where=where),
             ]
         return found
@@ -96,7 +96,3 @@ def by_name(loads: list[Load]) -> dict[str, Load]:
             name = f"{plain}, {len(named) + 1}"
         named[name] = load
     return named
-
-
-def _shown(names: list[str], arrived: list[str]) -> list[str]:
-    return [n for n in names if n not in set(arrived)][:SHOWN]
