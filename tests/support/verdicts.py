@@ -41,6 +41,16 @@ def passes(check: Check, learn: Learner) -> None:
     assert status in ("pass", "skip"), summary
 
 
+def passes_as_odd(check: Check, learn: Learner, looks: str, fine: str, seed: int = 0) -> str:
+    """The check passes, and says what the Learner looks like and which number shows that it is fine; the sentence."""
+    status, summary = judged(check, learn, seed)
+    assert status == "pass", summary
+    looking, _, why = summary.partition("; is fine because ")
+    assert looking.startswith(f"looks like {looks}"), summary
+    assert fine in why, summary
+    return summary
+
+
 def _values() -> st.SearchStrategy[Any]:
     scalar = st.one_of(st.none(), st.booleans(), st.integers(-3, 300), st.floats(), st.text(max_size=4))
     return st.one_of(scalar, st.lists(st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=4))))
