@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -20,29 +19,13 @@ OLD, MIDDLE, NEW = "2026-11-22T10-00-00", "2026-11-23T10-00-00", "2026-11-24T10-
 
 @pytest.fixture
 def out(samples, tmp_path, monkeypatch):
-    """Two runs of one subject, and one of another in between; "../.." is a folder of this test alone."""
-    home = tmp_path / "home" / "project"
-    home.mkdir(parents=True)
-    monkeypatch.chdir(home)
+    """Two runs of one subject, and one of another in between."""
+    monkeypatch.chdir(tmp_path)
     folder = Path("reports")
     report.write(samples.passing(), folder / "unmix" / OLD)
     report.write(samples.failing(), folder / "unmix" / NEW)
     report.write(samples.warning(), folder / "rotate" / MIDDLE)
     return folder
-
-
-@pytest.fixture
-def diagnose(monkeypatch, capsysbinary):
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["diagnose", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out, err = capsysbinary.readouterr()
-        return left.value.code, out.decode(), err.decode()
-
-    return run
 
 
 def test_the_history_is_the_newest_first(out):
@@ -164,7 +147,11 @@ def test_a_subject_whose_name_begins_anothers_is_itself(out, samples):
 
 
 @pytest.mark.parametrize("name", ["absent", "../..", "/etc", "a\0b", "x" * 5000, "*", "unmix/*", "[u]nmix", "~"])
-def test_no_such_run_is_one_line(out, name):
+def test_no_such_run_is_one_line(out, name, tmp_path, monkeypatch):
+    project = tmp_path / "home" / "project"  # "../.." holds nothing of other tests
+    project.mkdir(parents=True)
+    out.rename(project / out)
+    monkeypatch.chdir(project)
     with pytest.raises(DiagnoseError, match=r"^no run .* in reports: `diagnose list runs` shows them$"):
         runs.find(out, name)
 

@@ -6,7 +6,6 @@ import importlib
 import logging
 import math
 import random
-import sys
 from types import SimpleNamespace
 
 import learners
@@ -18,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torch.utils.tensorboard import FileWriter
 
-from diagnose import cli, report
+from diagnose import report
 from diagnose.diagnosis import Diagnosis, Fix
 from diagnose.errors import DiagnoseError
 from diagnose.report import figures, tensorboard, trackers
@@ -482,18 +481,14 @@ def test_odd_names_are_one_tag_each(tmp_path, samples, unhurried):
 # ---- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_the_command_writes_event_files_and_an_archive_beside_the_report(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_event_files_and_an_archive_beside_the_report(tmp_path, monkeypatch, diagnose):
     """`diagnose run --tensorboard --comet` on a Learner of one's own; the verdict is that of the run without them."""
     (tmp_path / "own.py").write_text("import learners\ndef build():\n    return learners.digits()\n")
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COMET_API_KEY", raising=False)
     monkeypatch.setenv("COMET_CONFIG", str(tmp_path / "none.config"))
     quick = ("--only", "initialisation,overfit-one-batch", "--format", "json", "--tensorboard", "--comet")
-    monkeypatch.setattr(sys, "argv", ["diagnose", "run", "--learner", "own.py:build", *quick])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    out, err = capsys.readouterr()
-    assert ended.value.code == 0
+    code, out, err = diagnose("run", "--learner", "own.py:build", *quick)
+    assert code == 0
     assert Diagnosis.from_json(out).check("overfit-one-batch").status == "pass"
     (run,) = tmp_path.glob("reports/*/*")
     assert f"tensorboard: {run / 'tensorboard'}" in err
@@ -504,12 +499,9 @@ def test_the_command_writes_event_files_and_an_archive_beside_the_report(tmp_pat
 
 
 @pytest.mark.parametrize("option", ["--tensorboard", "--comet"])
-def test_what_is_not_installed_is_told_before_any_time_is_spent(option, tmp_path, monkeypatch, capsys):
+def test_what_is_not_installed_is_told_before_any_time_is_spent(option, monkeypatch, diagnose):
     module = importlib.import_module(f"diagnose.report.{option[2:]}")
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["diagnose", "run", "--learner", "nothing.py:build", option])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert "pip install" in capsys.readouterr().err
+    code, _, err = diagnose("run", "--learner", "nothing.py:build", option)
+    assert code == 2
+    assert "pip install" in err
