@@ -25,6 +25,7 @@ as zero spread of normalised outputs); the notes, 9/3 (the encoder gives the sam
 """
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -61,14 +62,13 @@ class FeatureCollapse(Check):
         elif whole := [t.flatten(1) for t in tensors(lab.xb) if t.ndim > 1 and t.shape[0] == lab.rows]:
             found.append(_differing(torch.cat([t.long() for t in whole], 1)))
         modes, place = self._features_of_task(lab)
-        if modes is None or _spread(modes["eval"]) >= APART:
-            try:
+        if modes is None:
+            modes, place = self._given_to_last(lab)
+        elif _spread(modes["eval"]) >= APART:
+            with suppress(NotApplicable):
                 given, where = self._given_to_last(lab)
-                if modes is None or _spread(given["eval"]) < APART:
+                if _spread(given["eval"]) < APART:
                     modes, place = given, where
-            except NotApplicable:
-                if modes is None:
-                    raise
         for mode, z in modes.items():
             found += _described(z, mode)
         return EvidenceList([*found, Evidence(name="features of", value=place)])
