@@ -1,22 +1,18 @@
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import report_samples
 
-SAMPLES = Path(__file__).parents[1] / "diagnose" / "report" / "samples.py"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="session")
 def samples() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("report_samples", SAMPLES)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return report_samples
 
 
 @pytest.fixture(scope="session")

@@ -146,10 +146,9 @@ def test_values_and_durations():
 # ---- a real terminal ---------------------------------------------------------------------------------------------
 
 SCREEN = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("report_samples", sys.argv[1])
-samples = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(samples)
+import sys
+sys.path.insert(0, sys.argv[1])
+import report_samples as samples
 from rich.console import Console
 from diagnose.report import terminal
 from diagnose.report.compare import compare
@@ -168,9 +167,9 @@ def on_a_terminal(columns: int = 80, **environment: str) -> str:
         n: v for n, v in os.environ.items() if n not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "COLORTERM")
     }
     env = kept | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | environment
-    samples = Path(__file__).with_name("samples.py")
+    support = Path(__file__).parents[2] / "support"
     process = subprocess.Popen(
-        [sys.executable, "-c", SCREEN, samples], stdin=slave, stdout=slave, stderr=slave, env=env, close_fds=True
+        [sys.executable, "-c", SCREEN, support], stdin=slave, stdout=slave, stderr=slave, env=env, close_fds=True
     )
     os.close(slave)
     received = bytearray()
