@@ -133,6 +133,8 @@ function evenly(count, most) {
   return [...new Set(Array.from({ length: most }, (_, i) => Math.round(i * (count - 1) / (most - 1))))];
 }
 
+function look(colour) { return `line c${colour % COLOURS} d${Math.floor(colour / COLOURS) % DASHES}`; }
+
 function nearest(sorted, value) {
   let low = 0, high = sorted.length - 1;
   while (high - low > 1) {
@@ -302,7 +304,7 @@ class Lines extends Chart {
         if (lifted && !drawn(s.values[i + 1] ?? NaN)) path += "h.1"; // alone between breaks: a dot
         lifted = false;
       });
-      const line = make("path", { class: `line c${s.colour % COLOURS} d${Math.floor(s.colour / COLOURS) % DASHES}`, d: path });
+      const line = make("path", { class: look(s.colour), d: path });
       this.svg.append(line);
       return line;
     });
@@ -419,7 +421,7 @@ class Layers extends Lines {
     const order = [...kept.keys()].sort((a, b) => a - b);
     this.summary.textContent = `Layers: ${order.length} of ${places.length} shown`;
     this.legend.replaceChildren(...order.slice(0, COLOURS * DASHES).map((p) => {
-      const colour = kept.get(p), line = make("path", { class: `line c${colour % COLOURS} d${Math.floor(colour / COLOURS) % DASHES}`, d: "M1 5h24" });
+      const colour = kept.get(p), line = make("path", { class: look(colour), d: "M1 5h24" });
       const hide = make("button", { type: "button", class: "hide", title: "Hide this layer" }, make("svg", { class: "swatch", viewBox: "0 0 26 10", "aria-hidden": "true" }, line), make("span", { class: "unseen" }, "Hide "), make("bdi", {}, places[p]));
       hide.addEventListener("click", () => this.put([p], false));
       return make("li", {}, hide);
