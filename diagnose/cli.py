@@ -227,7 +227,7 @@ def gate(
     else:
         folders = [runs.find(out, what).path]
         subject = subjects.of_report(folders[0], device)
-    folders = gate_.runs_in(out / folder_name(subject.name)) if folders is None else folders
+    folders = runs.finished(out / folder_name(subject.name)) if folders is None else folders
     if not folders:
         named = f"--learner {learner}" if learner else f"--task {what}"
         again = " ".join(["diagnose run", named, *(f"--set {p}" for p in set_ or [])])

@@ -228,18 +228,6 @@ def find(
     raise first or GateRefused("nothing was examined yet")
 
 
-def runs_in(folder: Path) -> list[Path]:
-    """The folder itself if it is a run folder, else those below it (of one subject, or of several), newest first."""
-    if _is_run(folder):
-        return [folder]
-    found = [p for pattern in ("*", "*/*") for p in folder.glob(pattern) if _is_run(p)]
-    return sorted(found, key=lambda p: (p.name, p.stat().st_mtime), reverse=True)
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "report.json").is_file() and not folder.name.startswith(".")  # a killed command leaves .x.partial
-
-
 def age(text: str) -> float:
     """Seconds of "7d", "12h", "30m".
 

@@ -17,7 +17,7 @@ from fastai.callback.core import Callback
 from diagnose import gate
 from diagnose.examination import examine
 from diagnose.identity import Identity, code_of, identity
-from diagnose.report import write_run
+from diagnose.report import runs, write_run
 from diagnose.subject import from_learner
 from diagnose.task import Task
 
@@ -77,7 +77,7 @@ class PreflightGate(Callback):
         now = identity(self.learn, self.task, self.modules)
         try:
             program = code_of(self.learn, self.task, [*self.modules, sys.modules["__main__"]])
-            self.granted = gate.find(gate.runs_in(self.runs), now, self.max_age, self.allow_warn, program)[1]
+            self.granted = gate.find(runs.finished(self.runs), now, self.max_age, self.allow_warn, program)[1]
         except gate.GateRefused:
             if not self.examine:
                 raise

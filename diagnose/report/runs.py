@@ -65,6 +65,17 @@ def within(subject: Path) -> Iterator[Run]:
     return map(_read, _of(subject))
 
 
+def finished(place: Path) -> list[Path]:
+    """The run folder that a path is, else those in it (of one subject, or of several), newest first, without what
+    killed commands left."""
+    return [folder for folder in _meant(place) if folder.suffix != ".partial"]
+
+
+def _meant(place: Path) -> list[Path]:
+    folder = _folder(place)
+    return [folder] if folder else _of(place) or _every(place)
+
+
 def _every(out: Path) -> list[Path]:
     return _newest_first(folder for subject in _folders(out) for folder in _of(subject))
 
@@ -91,11 +102,8 @@ def find(out: Path, name: str | None = None) -> Run:
     Raises:
         DiagnoseError: there is none, or none of them has a report that can be read.
     """
-    if name and (folder := _folder(Path(name))):
-        folders = [folder]
-    elif name and (inside := _of(Path(name)) or _every(Path(name))):
-        folders = inside
-    else:
+    folders = _meant(Path(name)) if name else []
+    if not folders:
         folders = _every(out)
         if name:
             wanted = name.strip("/")
