@@ -58,14 +58,19 @@ class HeadSettings(Settings):
 class DataSettings(Settings):
     """Where the images come from.
 
-    `source` is photos, imagewang or a folder of images; `distinct` takes the images of a row from different files, as
-    far as there are enough.
+    `source` is photos, imagewang, fashion-mnist, digits, faces or a folder of images; `distinct` takes the images of a
+    row from different files, as far as there are enough. `with_val` shows the task what transfer is judged on as well.
+    `skip_corrupt` goes on without damaged files. `workers` processes load; `pin` has them do so into locked memory,
+    from where a GPU copies faster.
     """
 
     source: str = "photos"
     split: Literal["region", "photo"] = "region"
     distinct: bool = True
+    with_val: bool = False
+    skip_corrupt: bool = False
     workers: int = Field(0, ge=0, le=64)
+    pin: bool = False
 
 
 class PretextSettings(Settings):
@@ -237,7 +242,8 @@ class Pretext(Task):
     @cached_property
     def sides(self) -> tuple[Side, Side]:
         """What training and validation may show; a folder is read once for all data sets of the task."""
-        return sides(self.settings.data.source, self.settings.data.split)
+        data = self.settings.data
+        return sides(data.source, data.split, data.with_val, data.skip_corrupt)
 
     @cached_property
     def roles(self) -> PretextItems:
@@ -257,7 +263,8 @@ class Pretext(Task):
     def loaders(self, seed: int, device: str | torch.device = "cpu") -> DataLoaders:
         """See `Task.loaders`."""
         s = self.settings
-        return dataloaders(self.items(seed, "train"), self.items(seed, "valid"), s.bs, device, s.data.workers)
+        train, valid = self.items(seed, "train"), self.items(seed, "valid")
+        return dataloaders(train, valid, s.bs, device, s.data.workers, s.data.pin)
 
     def encoder(self) -> nn.Module:
         """The encoder that the settings name."""

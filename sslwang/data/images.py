@@ -1,4 +1,4 @@
-"""Image files of any kind as 8-bit RGB, and folders of them.
+"""Image files of any kind as 8-bit RGB, folders of them, and arrays of pixels that look the same from outside.
 
 Files arrive as grey, palette, RGBA, CMYK or with 16 bits a channel (about one in a hundred of Image-wang is grey);
 every one leaves as 8-bit RGB, so nothing further down needs to know.
@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from fastai.data.transforms import get_image_files
+from fastai.data.transforms import image_extensions
 from PIL import Image, ImageOps
 
 from diagnose.errors import DiagnoseError
 
 KEPT = 256  # decoded images that one folder keeps in memory
 SHORTER_SIDE = 256  # px; with crops of 64 to 220 px a larger photograph would only ever show texture
+SOURCES = "data.source takes photos, imagewang, fashion-mnist, digits, faces or a folder of images"
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file contain
+TAIL = 64  # bytes in which that is looked for; some cameras write a little after it
+BAD = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # that Pillow raises over a damaged file
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -46,7 +52,7 @@ def open_rgb(path: str | os.PathLike, shorter_side: int | None = None) -> Image.
             if shorter_side is not None:
                 image.draft("RGB", (shorter_side, shorter_side))
             rgb = to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+    except BAD as e:
         raise DiagnoseError(f"{path}: not a readable image ({e})") from e
     if shorter_side is not None and min(rgb.size) > shorter_side:
         scale = shorter_side / min(rgb.size)
@@ -77,26 +83,133 @@ class ImageFiles(Sequence):
         return type(self), (self.paths, self.shorter_side, self.keep)
 
 
-def files_in(folder: str | os.PathLike) -> list[Path]:
-    """Every image file under a folder, recursively, sorted by path; the header of each has been read.
+class ArrayImages(Sequence):
+    """Pixels (N, H, W) or (N, H, W, 3) uint8 as a sequence of 8-bit RGB images."""
+
+    def __init__(self, pixels: np.ndarray):
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.fromarray(self.pixels[index]).convert("RGB")
+
+
+class Chosen(Sequence):
+    """Some images of a sequence, in the order of `places` (n,)."""
+
+    def __init__(self, images: Sequence[Image.Image], places: np.ndarray):
+        self.images, self.places = images, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return self.images[int(self.places[index])]
+
+
+def folder_of(path: str | os.PathLike) -> Path:
+    """A folder that is there and may be read.
 
     Raises:
-        DiagnoseError: the folder is missing, unreadable, holds no image file, or a file in it is no image.
+        DiagnoseError: it is missing, no folder, or unreadable.
     """
-    folder = Path(folder).expanduser()
-    if not folder.exists():
-        raise DiagnoseError(f"{folder}: no such folder; data.source takes photos, imagewang or a folder of images")
-    if not folder.is_dir():
-        raise DiagnoseError(f"{folder}: not a folder; data.source takes photos, imagewang or a folder of images")
+    folder = Path(path).expanduser()
+    try:
+        if not folder.exists():
+            raise DiagnoseError(f"{folder}: no such folder; {SOURCES}")
+        if not folder.is_dir():
+            raise DiagnoseError(f"{folder}: not a folder; {SOURCES}")
+    except PermissionError as e:
+        raise DiagnoseError(f"{folder}: permission denied") from e
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DiagnoseError(f"{folder}: permission denied")
-    paths = sorted(get_image_files(folder))
+    return folder
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """Every file below a folder whose name ends as an image's does, sorted; hidden folders are left out.
+
+    Raises:
+        DiagnoseError: a folder below it cannot be read (fastai's `get_image_files` would pass over it in silence).
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DiagnoseError(f"{error.filename}: {(error.strerror or str(error)).lower()}") from error
+
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        hidden = (name.startswith(".") for name in names)
+        found += [
+            Path(parent, n) for n, h in zip(names, hidden) if not h and Path(n).suffix.lower() in image_extensions
+        ]
+    return sorted(found)
+
+
+def damage(path: Path, whole: bool = False) -> str | None:
+    """What is wrong with an image file, None if nothing is.
+
+    The header is read, and everything if the file does not end as its format does, is of a format that has no such
+    end, or `whole` is asked for. What is damaged in the middle only decoding finds.
+    """
+    try:
+        with Image.open(path) as image:
+            if whole or not _ends_well(path, image.format):
+                image.load()
+    except BAD as e:
+        return str(e)
+    return None
+
+
+def _ends_well(path: Path, kind: str | None) -> bool:
+    if kind not in ENDS:
+        return False
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL))
+        return ENDS[kind] in file.read()
+
+
+def readable(paths: Sequence[Path], skip_corrupt: bool = False) -> list[Path]:
+    """The paths of images that can be read, all of them unless `skip_corrupt`.
+
+    Args:
+        paths: image files.
+        skip_corrupt: go on without damaged files, with one warning that counts them. Every file is then decoded once,
+            so that none can stop a training later.
+
+    Raises:
+        DiagnoseError: files are damaged and none may be skipped; it names the first and counts the others.
+    """
+    if skip_corrupt:
+        with ThreadPoolExecutor() as threads:
+            found = list(threads.map(functools.partial(damage, whole=True), paths))
+    else:
+        found = [damage(path) for path in paths]
+    damaged = [(path, why) for path, why in zip(paths, found) if why is not None]
+    if not damaged:
+        return list(paths)
+    path, why = damaged[0]
+    others = f", nor are {len(damaged) - 1} others of {len(paths)}" if len(damaged) > 1 else ""
+    if not skip_corrupt:
+        raise DiagnoseError(f"{path}: not a readable image ({why}){others}; data.skip_corrupt=true goes on without")
+    warnings.warn(f"{len(damaged)} of {len(paths)} images are damaged and left out; the first is {path}", stacklevel=2)
+    return [path for path, why in zip(paths, found) if why is None]
+
+
+def files_in(folder: str | os.PathLike, skip_corrupt: bool = False) -> list[Path]:
+    """Every image file under a folder, recursively, sorted by path, each checked by `readable`.
+
+    Raises:
+        DiagnoseError: the folder is missing, unreadable, holds no image file, or files in it are damaged.
+    """
+    folder = folder_of(folder)
+    paths = image_paths(folder)
     if not paths:
         raise DiagnoseError(f"{folder}: no image file in it or below it")
-    for path in paths:
-        try:
-            with Image.open(path):
-                pass
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-            raise DiagnoseError(f"{path}: not a readable image ({e})") from e
+    paths = readable(paths, skip_corrupt)
+    if not paths:
+        raise DiagnoseError(f"{folder}: every image file in it is damaged")
     return paths

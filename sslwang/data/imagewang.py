@@ -11,9 +11,30 @@ from pathlib import Path
 from fastai.data.external import URLs, untar_data
 
 from diagnose.errors import DiagnoseError
-from sslwang.data.images import files_in
 
-PRETEXT_FOLDERS = ("train", "unsup")
+# As ImageNet names them; the dictionary that is copied from fastai's examples swaps border and Australian terrier.
+IMAGEWANG_TITLES = {
+    "n01440764": "tench",
+    "n02086240": "Shih-Tzu",
+    "n02087394": "Rhodesian ridgeback",
+    "n02088364": "beagle",
+    "n02089973": "English foxhound",
+    "n02093754": "Border terrier",
+    "n02096294": "Australian terrier",
+    "n02099601": "golden retriever",
+    "n02102040": "English springer",
+    "n02105641": "Old English sheepdog",
+    "n02111889": "Samoyed",
+    "n02115641": "dingo",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
 
 
 def imagewang_root() -> Path:
@@ -26,9 +47,3 @@ def imagewang_root() -> Path:
         return untar_data(URLs.IMAGEWANG_160)
     except OSError as e:
         raise DiagnoseError(f"imagewang: {URLs.IMAGEWANG_160} cannot be fetched ({e})") from e
-
-
-def imagewang_files(folders: tuple[str, ...] = PRETEXT_FOLDERS) -> list[Path]:
-    """Image files of the given folders of the archive, sorted; by default those a pretext task may train on."""
-    root = imagewang_root()
-    return [path for folder in folders for path in files_in(root / folder)]

@@ -120,9 +120,21 @@ def _pyplot_figure() -> Figure:
 
 
 def dataloaders(
-    train: Items, valid: Items, bs: int, device: str | torch.device = "cpu", workers: int = 0
+    train: Items,
+    valid: Items,
+    bs: int,
+    device: str | torch.device = "cpu",
+    workers: int = 0,
+    pin: bool = False,
 ) -> DataLoaders:
     """Training loader (shuffled, whole batches only) and validation loader.
+
+    Args:
+        train, valid: the items.
+        bs: batch size.
+        device: where batches go.
+        workers: processes that load; 0 loads in the process that trains.
+        pin: load into locked memory; nothing happens where there is no CUDA device.
 
     Raises:
         DiagnoseError: fewer training items than one batch, or no validation item.
@@ -132,7 +144,8 @@ def dataloaders(
     if len(valid) < 1:
         raise DiagnoseError("no validation item; raise valid_items")
     device = torch.device(device)
-    kwargs = {"bs": bs, "num_workers": workers, "device": device, "late": device.type != "cpu"}
+    pin = pin and device.type == "cuda"
+    kwargs = {"bs": bs, "num_workers": workers, "pin_memory": pin, "device": device, "late": device.type != "cpu"}
     return DataLoaders(
         ReplayLoader(train, shuffle=True, drop_last=True, **kwargs), ReplayLoader(valid, **kwargs), device=device
     )

@@ -38,10 +38,22 @@ def photo_path(name: str) -> Path:
         DiagnoseError: the package is not installed or does not ship the file.
     """
     package, file = WHERE[name]
+    try:
+        return shipped(package, file)
+    except DiagnoseError as e:
+        raise DiagnoseError(f"photograph {name}: {e}") from e
+
+
+def shipped(package: str, file: str) -> Path:
+    """A file found in the folder of an installed package, without importing that package.
+
+    Raises:
+        DiagnoseError: the package is not installed or does not ship the file.
+    """
     spec = importlib.util.find_spec(package)
     path = None if spec is None or spec.origin is None else Path(spec.origin).parent / file
     if path is None or not path.is_file():
-        raise DiagnoseError(f"photograph {name}: {package} is installed without {file}; reinstall {package}")
+        raise DiagnoseError(f"{package} is installed without {file}; reinstall {package}")
     return path
 
 

@@ -2,7 +2,8 @@
 
 Photographs: the left 70 % of the seven photographs train; validation is either the right 25 % of the same photographs
 (`region`, 5 % between them is shown by neither) or the three others (`photo`), so both splits judge one and the same
-training. Folders and Image-wang: a fifth of the files validates, chosen by a hash of their names, not by the seed.
+training. Everything else: a fifth of the images validates, chosen by a hash of their names, not by the seed. Of a
+source that has images to judge transfer by (`val`), these are in neither side unless they are asked for.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import numpy as np
 from PIL import Image
 
 from diagnose.errors import DiagnoseError
-from sslwang.data.images import ImageFiles, files_in
-from sslwang.data.imagewang import imagewang_files
+from sslwang.data.arrays import SETS
+from sslwang.data.images import ArrayImages, ImageFiles, files_in, folder_of, image_paths, readable
+from sslwang.data.imagewang import imagewang_root
 from sslwang.data.photos import SEEN, UNSEEN, photos
 
 TRAIN_PART, VALID_PART = (0.0, 0.70), (0.75, 1.0)
 SMALLEST, LARGEST = 64, 220  # px, side of a crop before it is resized
+PRETEXT_FOLDERS = ("train", "unsup")  # of a tree with validation; `val` beside them is not for pretext tasks
+LEAST_SHARE = 0.8  # of an image below 64 px that a crop shows at least
 TRIES, FLAT = 8, 6.0  # redraws of a crop whose grey levels spread less than this (of 255): it shows nothing
 
 
@@ -44,11 +48,15 @@ class Side:
         return left, 0, max(int(width * self.part[1]), left + 1), height
 
     def tile(self, rng: np.random.Generator, size: int, index: int) -> np.ndarray:
-        """A random square crop of 64 to 220 px of one image, resized and flipped at random: (size, size, 3) uint8."""
+        """A random square crop of 64 to 220 px of one image, resized and flipped at random: (size, size, 3) uint8.
+
+        Of an image below 64 px it is four fifths to the whole of its shorter side.
+        """
         left, top, right, bottom = self.area(index)
         room = min(right - left, bottom - top)
+        least = SMALLEST if room >= SMALLEST else int(np.ceil(LEAST_SHARE * room))
         for _ in range(TRIES):
-            side = int(rng.integers(min(SMALLEST, room), min(LARGEST, room) + 1))
+            side = int(rng.integers(least, min(LARGEST, room) + 1))
             x = int(rng.integers(left, right - side + 1))
             y = int(rng.integers(top, bottom - side + 1))
             crop = self.images[index].resize((size, size), Image.Resampling.BOX, (x, y, x + side, y + side))
@@ -66,39 +74,74 @@ class Side:
         return np.stack([self.tile(rng, size, int(i)) for i in chosen])
 
 
-def split_files(paths: Sequence[Path], root: Path | None = None) -> tuple[list[Path], list[Path]]:
-    """Training and validation files: the fifth with the smallest SHA-1 of the name (below `root`) validates.
+def held_out(names: Sequence[str]) -> np.ndarray:
+    """Which of the named images validate, (N,) bool: the fifth with the smallest SHA-1 of the name, at least one."""
+    digests = [hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest() for name in names]
+    order = sorted(range(len(names)), key=lambda i: (digests[i], i))
+    chosen = np.zeros(len(names), dtype=bool)
+    chosen[order[: max(1, len(names) // 5)]] = True
+    return chosen
+
+
+def split_files(paths: Sequence[Path], root: Path) -> tuple[list[Path], list[Path]]:
+    """Training and validation files, by their names below `root`; see `held_out`.
 
     Raises:
         DiagnoseError: fewer than two files.
     """
     if len(paths) < 2:
-        raise DiagnoseError(f"{root or paths[0].parent}: one image cannot be split; at least 2 are needed")
-
-    def digest(path: Path) -> str:
-        name = path.relative_to(root) if root else Path(*path.parts[-2:])
-        return hashlib.sha1(name.as_posix().encode(), usedforsecurity=False).hexdigest()
-
-    held_out = set(sorted(paths, key=digest)[: max(1, len(paths) // 5)])
-    return [p for p in paths if p not in held_out], [p for p in paths if p in held_out]
+        raise DiagnoseError(f"{root}: one image cannot be split; at least 2 are needed")
+    held = held_out([path.relative_to(root).as_posix() for path in paths])
+    return [p for p, h in zip(paths, held) if not h], [p for p, h in zip(paths, held) if h]
 
 
-def sides(source: str, split: str = "region") -> tuple[Side, Side]:
-    """Training and validation side of a source.
+def pretext_files(root: Path, with_val: bool = False, skip_corrupt: bool = False) -> list[Path]:
+    """Image files below a folder that a pretext task may see.
 
-    Args:
-        source: `photos`, `imagewang`, or the path of a folder of images.
-        split: `region` or `photo`, for the photographs; files are always split by file.
+    Of a tree with a folder `val` and a folder `train` or `unsup` these are the files of the latter two; of any other
+    folder all.
 
     Raises:
-        DiagnoseError: a folder that is missing, empty or unreadable, or Image-wang that cannot be fetched.
+        DiagnoseError: a folder that is missing, unreadable or without images; damaged images; `val` is asked for where
+            there is none.
+    """
+    root = folder_of(root)
+    parts = [root / name for name in PRETEXT_FOLDERS if (root / name).is_dir()]
+    if not (root / "val").is_dir() or not parts:
+        if with_val:
+            raise DiagnoseError(f"{root}: data.with_val=true, but there is no folder val beside train or unsup in it")
+        return files_in(root, skip_corrupt)
+    paths = []
+    for part in [*parts, root / "val"] if with_val else parts:
+        found = image_paths(folder_of(part))
+        if not found:
+            raise DiagnoseError(f"{part}: no image file in it or below it")
+        paths += found
+    return readable(paths, skip_corrupt)
+
+
+def sides(source: str, split: str = "region", with_val: bool = False, skip_corrupt: bool = False) -> tuple[Side, Side]:
+    """Training and validation side of a source, both without labels.
+
+    Args:
+        source: photos, imagewang, fashion-mnist, digits, faces, or the path of a folder of images.
+        split: `region` or `photo`, for the photographs; everything else is split by image.
+        with_val: show what transfer is judged on as well (`val`, of arrays their validation part).
+        skip_corrupt: see `readable`.
+
+    Raises:
+        DiagnoseError: a source that is missing, empty, unreadable or damaged, or has no `val` where that is asked for.
     """
     if source == "photos":
+        if with_val:
+            raise DiagnoseError("data.with_val=true: the photographs have no files to add; name a folder with val")
         seen = photos(SEEN)
         return Side(seen, TRAIN_PART), Side(seen, VALID_PART) if split == "region" else Side(photos(UNSEEN))
-    if source == "imagewang":
-        train, valid = split_files(imagewang_files())
-    else:
-        root = Path(source).expanduser()
-        train, valid = split_files(files_in(root), root)
+    if source in SETS:
+        found = SETS[source]()
+        pixels = np.concatenate([found.train[0], found.valid[0]]) if with_val else found.train[0]
+        held = held_out([str(i) for i in range(len(pixels))])
+        return Side(ArrayImages(pixels[~held])), Side(ArrayImages(pixels[held]))
+    root = imagewang_root() if source == "imagewang" else Path(source).expanduser()
+    train, valid = split_files(pretext_files(root, with_val, skip_corrupt), root)
     return Side(ImageFiles(train)), Side(ImageFiles(valid))
