@@ -278,15 +278,17 @@ def _accumulate(packed: Tensor, x: Tensor, layout: Layout, kurtosis: bool, extre
     top, histogram = _folded(counted(where.view(-1), minlength=steps * rows * 2 * _FULL).view(-1, 2, _FULL))
     packed[:, :, put["top"]], packed[:, :, len(FIELDS) :] = top.view(steps, rows), histogram.view(steps, rows, BINS)
     with np.errstate(all="ignore"):
-        total = layout.total(x).double()
         square = layout.squares(x, work)
+        if layout.chunks:
+            chunks = _chunk_sums(x).view(steps, rows, layout.chunks)
+            total = chunks.sum(2).double()
+            chunks -= (total / layout.chunks)[:, :, None]
+            packed[:, :, put["error"]] = torch.linalg.vector_norm(chunks, dim=2)
+        else:
+            total = layout.total(x).double()
         packed[:, :, put["mean"]], packed[:, :, put["std"]] = total, square
         if extremes:
             packed[:, :, put["min"]], packed[:, :, put["max"]] = layout.total(x, "min"), layout.total(x, "max")
-        if layout.chunks:
-            chunks = x.unflatten(1, (rows, layout.chunks, _CHUNK)).sum(3)
-            chunks -= (total / layout.chunks)[:, :, None]
-            packed[:, :, put["error"]] = torch.linalg.vector_norm(chunks, dim=2)
         if kurtosis:
             widths = torch.from_numpy(layout.widths).to(x.device)
             mean = total / widths
@@ -320,26 +322,46 @@ def _finish(
     top = put["top"]
     odd = (histogram[:, :, -1] > 0) | ((top > _NOTHING) & ((top < _SAFE[0]) | (top > _SAFE[1])))
     near = (mean**2 > _NEAR * second) & (second > 0)
-    again = odd | near
+    again = odd.copy()
     if kurtosis or extremes:
         again |= short  # padding is among the extremes, and was not what the mean is of
     again &= counts > 0
-    if not again.any():
-        return
-    k, r = np.nonzero(again)
-    starts, used = layout.starts[r], counts[k, r]
-    host = lines.numpy() if lines.device.type == "cpu" else None
-    if host is None:
-        values = torch.cat([lines[i, s : s + c] for i, s, c in zip(k, starts, used)]).cpu().numpy()
-    else:
-        values = np.concatenate([host[i, s : s + c] for i, s, c in zip(k, starts, used)])
-    new = precisely(values.astype(np.float64), used, bool(odd.any()))
-    asked = ("kurtosis",) * kurtosis + ("min", "max") * extremes
-    for field in ("mean", "std", "zeros", "negatives", "nonfinite", *asked):
-        put[field][k, r] = new[:, _PUT[field]]
-    put["error"][odd] = math.nan
-    if odd.any():
-        top[k, r], histogram[k, r] = new[:, _PUT["top"]], new[:, len(FIELDS) :]
+    near &= ~again & (counts > 0)
+    if again.any():
+        k, r = np.nonzero(again)
+        new = precisely(_elements(lines, layout, k, r, counts), counts[k, r], bool(odd.any()))
+        asked = ("kurtosis",) * kurtosis + ("min", "max") * extremes
+        for field in ("mean", "std", "zeros", "negatives", "nonfinite", *asked):
+            put[field][k, r] = new[:, _PUT[field]]
+        put["error"][odd] = math.nan
+        if odd.any():
+            top[k, r], histogram[k, r] = new[:, _PUT["top"]], new[:, len(FIELDS) :]
+    if near.any():
+        k, r = np.nonzero(near)
+        put["mean"][k, r], put["std"][k, r], fourth = _moments(_elements(lines, layout, k, r, counts), counts[k, r])
+        if kurtosis:
+            put["kurtosis"][k, r] = fourth
+
+
+def _elements(lines: Tensor, layout: Layout, k: np.ndarray, r: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    "What is meant of these rows of these steps, one behind the other, in float64."
+    spans = zip(k.tolist(), layout.starts[r].tolist(), counts[k, r].tolist())
+    if lines.device.type == "cpu":
+        host = lines.numpy()
+        return np.concatenate([host[i, s : s + c] for i, s, c in spans], dtype=np.float64)
+    return torch.cat([lines[i, s : s + c] for i, s, c in spans]).cpu().numpy().astype(np.float64)
+
+
+def _moments(values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "Mean, standard deviation and kurtosis of finite rows, none of them huge or tiny; `values` is overwritten."
+    starts = np.cumsum(lengths) - lengths
+    mean = np.add.reduceat(values, starts) / lengths
+    values -= np.repeat(mean, lengths)
+    values *= values
+    variance = np.add.reduceat(values, starts) / lengths
+    values *= values
+    kurtosis = np.where(variance > 0, np.add.reduceat(values, starts) / lengths / variance**2 - 3, math.nan)
+    return mean, np.sqrt(variance), kurtosis
 
 
 def squares(a: Tensor, b: Tensor | None, layout: Layout) -> np.ndarray:
@@ -462,7 +484,7 @@ def exact(tensors: Sequence[Tensor], kurtosis: bool = True) -> np.ndarray:
     sums = [_sums(flat, counts) for flat, counts in zip(flats, counted)]
     count, total, square, put["min"][:], put["max"][:] = np.array(sums).reshape(-1, 5).T
     n = np.maximum(count, 1)
-    top, histogram = (t.numpy() for t in _folded(torch.from_numpy(counted)))
+    top, histogram = _folded_on_host(counted)
     put["count"][:], put["top"][:], packed[:, len(FIELDS) :] = count, top, histogram
     put["zeros"][:], put["nonfinite"][:] = histogram[:, _WINDOW + 1] / n, histogram[:, -1] / n
     put["negatives"][:] = histogram[:, : _WINDOW + 1].sum(1) / n
@@ -610,15 +632,21 @@ def _scratch(elements: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return kept[dtype, device][:elements]
 
 
+def _chunk_sums(x: Tensor) -> Tensor:
+    "Sums of 16 neighbours each of x [steps, width], in a line."
+    x = x.reshape(-1, _CHUNK)
+    if x.device.type == "cpu":  # half the time of a sum over an axis as short
+        return torch.mv(x, x.new_ones(_CHUNK))
+    return x.sum(1)
+
+
 def _folded(counts: Tensor) -> tuple[Tensor, Tensor]:
     "The top half-octave of every row, and its 64 bins, of [rows, 2, 512] counts by sign and half-octave."
+    if counts.device.type == "cpu":
+        return tuple(map(torch.from_numpy, _folded_on_host(counts.numpy())))
     zero, nonfinite = counts[:, :, 0].sum(1), counts[:, :, _FULL - 2 :].sum((1, 2))
-    first, last = 1, _FULL - 2
-    if counts.device.type == "cpu" and len(counts):  # a device would have to be waited for
-        used = np.flatnonzero(counts.numpy().sum((0, 1))[first:last])
-        first, last = (int(used[0]) + 1, int(used[-1]) + 2) if len(used) else (1, 2)
-    finite = counts[:, :, first:last]
-    places = torch.arange(first, last, dtype=torch.int16, device=counts.device)
+    finite = counts[:, :, 1 : _FULL - 2]
+    places = torch.arange(1, _FULL - 2, dtype=torch.int16, device=counts.device)
     top = (finite[:, 0] + finite[:, 1] > 0).mul(places).amax(1).long()
     window = (top[:, None] - torch.arange(_WINDOW, device=counts.device)).clamp_min_(1)
     inside = counts.gather(2, window[:, None].expand(-1, 2, -1))
@@ -627,6 +655,23 @@ def _folded(counts: Tensor) -> tuple[Tensor, Tensor]:
     middle = torch.stack([rest[:, 0], zero, rest[:, 1]], 1)
     histogram = torch.cat([inside[:, 0], middle, inside[:, 1].flip(1), nonfinite[:, None]], 1)
     return torch.where(top > 0, top - _BIAS, _NOTHING), histogram
+
+
+def _folded_on_host(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "The same in NumPy: most half-octaves are empty in all rows, and what is left is too little for a device's calls."
+    used = np.flatnonzero(counts.sum((0, 1))[1 : _FULL - 2])
+    first, last = (int(used[0]) + 1, int(used[-1]) + 2) if len(used) else (1, 2)
+    finite = counts[:, :, last - 1 : first - 1 : -1]  # the largest first
+    has = (finite[:, 0] + finite[:, 1]) != 0
+    above = has.argmax(1)  # half-octaves of other rows above this row's top
+    below = np.arange(last - first) - above[:, None]
+    np.clip(below, 0, _WINDOW, out=below)
+    row = BINS * np.arange(len(counts))[:, None]
+    where = np.stack([row + below, row + (BINS - 2) - below], 1)
+    histogram = np.bincount(where.ravel(), finite.ravel(), BINS * len(counts)).reshape(-1, BINS)
+    histogram[:, _WINDOW + 1] = counts[:, :, 0].sum(1)
+    histogram[:, -1] = counts[:, :, _FULL - 2 :].sum((1, 2))
+    return np.where(has.any(1), last - 1 - above - _BIAS, _NOTHING), histogram
 
 
 def real(tensor: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ def rates(tables: Mapping[str, Columns], learn: Any) -> dict[int, list[float]]:
     steps = tables["steps"]
     groups = sorted((c for c in steps if c.startswith("lr_")), key=lambda c: int(c[3:]))
     now = [float(h.get("lr") or 0.0) for h in learn.opt.hypers] if learn.opt is not None else []
-    columns = np.array([steps[c] for c in groups]).reshape(len(groups), -1).T if groups else None
-    return {
-        int(step): now if columns is None or np.isnan(columns[i]).all() else np.nan_to_num(columns[i]).tolist()
-        for i, step in enumerate(steps["step"])
-    }
+    numbers = np.asarray(steps["step"]).tolist()
+    if not groups:
+        return dict.fromkeys(numbers, now)
+    columns = np.array([steps[c] for c in groups]).reshape(len(groups), -1).T
+    none = np.isnan(columns).all(1).tolist()
+    return {step: now if no else used for step, no, used in zip(numbers, none, np.nan_to_num(columns).tolist())}
 
 
 def rows(table: Columns | None, column: str) -> dict[tuple[int, str], float]:
@@ -33,6 +35,21 @@ def rows(table: Columns | None, column: str) -> dict[tuple[int, str], float]:
     if table is None or column not in table:
         return {}
     return {(int(s), n): float(v) for s, n, v in zip(table["step"], table["parameter"], table[column])}
+
+
+def grid(
+    table: Columns | None, column: str, steps: np.ndarray, names: Mapping[str, int], fill: float = np.nan
+) -> np.ndarray:
+    """[steps, names] a column of a table by step, ascending, and by the number of its parameter; `fill` where it has no
+    row, or was not recorded. Other parameters, and other steps, are left out."""
+    found = np.full((len(steps), len(names)), fill)
+    if table is not None and column in table:
+        at = np.fromiter(map(names.get, table["parameter"], repeat(-1)), np.intp, len(table["parameter"]))
+        number = np.asarray(table["step"])
+        place = np.minimum(np.searchsorted(steps, number), len(steps) - 1)
+        mine = (at >= 0) & (steps[place] == number)
+        found[place[mine], at[mine]] = np.asarray(table[column])[mine]
+    return found
 
 
 def steady(used: Iterable[float]) -> bool:

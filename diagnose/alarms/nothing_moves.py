@@ -32,6 +32,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from diagnose.alarms import Alarm, Raised
 from diagnose.alarms._rows import made, parameters, rates, rows, steady
 from diagnose.gauges import Columns, Moment
@@ -56,20 +58,22 @@ class NothingMoves(Alarm):
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
         trainable = {n: p.numel() for n, p in parameters(learn.model).items() if p.requires_grad}
-        used, changed = rates(tables, learn), rows(tables["updates"], "ratio")
+        used, table = rates(tables, learn), tables["updates"]
+        counted = [step for step in made(moments) if max(used[step], default=0.0) > 0]
+        steps, names = np.asarray(table["step"]), table["parameter"]
+        mine = np.isin(steps, counted) & np.fromiter(map(trainable.__contains__, names), bool, len(names))
+        if (moved := mine & (np.asarray(table["ratio"]) != 0)).any():
+            self._used.clear()
+            self._decided.clear()
+            mine &= steps > steps[moved].max()
+        if not mine.any():
+            return
         gradients = tables.get("gradients")
         zeros, exact = rows(gradients, "zeros"), rows(gradients, "l2_exact")
-        for step in made(moments):
-            mine = {n: changed[step, n] for n in trainable if (step, n) in changed}
-            rate = max(used[step], default=0.0)
-            if not mine or not rate > 0:
-                continue
-            if any(ratio != 0 for ratio in mine.values()):
-                self._used.clear()
-                self._decided.clear()
-                continue
-            self._used.append(rate)
-            for name in mine:
+        for step in np.unique(steps[mine]).tolist():
+            self._used.append(max(used[step]))
+            for i in np.flatnonzero(mine & (steps == step)):
+                name = names[i]
                 known = trainable[name] <= SAMPLE or zeros.get((step, name), 1.0) < MOST or exact.get((step, name)) == 0
                 self._decided[name] = known or self._decided.get(name, False)
         window = list(self._used)

@@ -56,11 +56,11 @@ class OutputsCollapsed(Alarm):
         if "output_constant" not in table:
             return
         stepped, rate = set(made(moments)), rates(tables, learn)
-        for number, share in zip(table["step"], table["output_constant"]):
-            if number in stepped and max(rate[int(number)], default=0) > 0:
+        for number, share in zip(table["step"].tolist(), table["output_constant"].tolist()):
+            if number in stepped and max(rate[number], default=0) > 0:
                 self._count = self._count + 1 if share == 1 else 0
                 if self._count <= STEPS:
-                    self._since = int(number) if self._count == STEPS else None
+                    self._since = number if self._count == STEPS else None
         if self._since is None or not alike(learn.pred):
             return
         yield self.raised(

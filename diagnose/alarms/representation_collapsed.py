@@ -28,10 +28,9 @@ collapse); Garrido et al. 2023 (RankMe).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from diagnose.alarms import Alarm, Raised
 from diagnose.alarms._rows import made, rates
@@ -64,11 +63,11 @@ class RepresentationCollapsed(Alarm):
         if "feature_cosine" not in table:
             return
         stepped, rate = set(made(moments)), rates(tables, learn)
-        columns = zip(table["step"], *(table[f"feature_{c}"] for c in ("cosine", "rank", "rank_share")))
-        for step, cosine, rank, share in columns:
-            moved, step = self._moved, int(step)
-            self._moved |= step in stepped and max(rate[step], default=0) > 0
-            if np.isnan(cosine) or np.isnan(rank):
+        columns = (table[c].tolist() for c in ("step", "feature_cosine", "feature_rank", "feature_rank_share"))
+        for step, cosine, rank, share in zip(*columns):
+            moved = self._moved
+            self._moved = moved or (step in stepped and max(rate[step], default=0) > 0)
+            if math.isnan(cosine) or math.isnan(rank):
                 continue
             first = self._first = self._first or (1 - cosine, share, rank)
             alike = rank == 0 or 1 - cosine < FALLEN * first[0] >= FALLEN * APART

@@ -33,7 +33,6 @@ Karpathy 2015, CS231n, "Ratio of weights:updates"; He et al. 2015 for the usual 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -41,7 +40,7 @@ import numpy as np
 import torch
 
 from diagnose.alarms import Alarm, Raised
-from diagnose.alarms._rows import groups, listed, made, parameters, rates, rows, steady
+from diagnose.alarms._rows import grid, groups, listed, made, parameters, rates, steady
 from diagnose.gauges import Columns, Moment
 
 STEPS = 20
@@ -58,12 +57,14 @@ class _Tensor(NamedTuple):
     group: int
 
 
-class _Step(NamedTuple):
-    step: int
-    moved: float  # ‖Δw‖ in units of the tensor's size
-    ratio: float
-    rate: float
-    pull: float  # norm of its gradient, in the same units
+class _Windows(NamedTuple):
+    "The last 20 steps of tensors, [tensors, 20] each."
+
+    step: np.ndarray
+    moved: np.ndarray  # ‖Δw‖ in units of the tensor's size
+    ratio: np.ndarray
+    rate: np.ndarray
+    pull: np.ndarray  # norm of its gradient, in the same units
 
 
 class UpdateRatio(Alarm):
@@ -73,7 +74,7 @@ class UpdateRatio(Alarm):
 
     def __init__(self):
         self._tensors: dict[str, _Tensor] = {}
-        self._seen: dict[str, deque[_Step]] = {}
+        self._seen: dict[str, np.ndarray] = {}  # [up to 20, 5] by tensor, columns as in _Windows
         self._highest: dict[str, float] = {}
         self._most: dict[str, float] = {}
         self._told: set[str] = set()
@@ -88,39 +89,61 @@ class UpdateRatio(Alarm):
                 self._tensors[name] = _Tensor(size, _resolution(p.dtype), group[id(p)])
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:
-        table, stepped, rate = tables["updates"], set(made(moments)), rates(tables, learn)
-        norms, pulls = rows(tables.get("weights"), "l2"), rows(tables.get("gradients"), "l2")
-        for step, name, ratio in zip(table["step"], table["parameter"], table["ratio"]):
-            known, step = self._tensors.get(name), int(step)
-            if known is None or step not in stepped or not (used := _at(rate[step], known.group)) > 0:
-                continue
-            moved = float(ratio) * norms.get((step, name), np.nan) / known.size
-            entry = _Step(step, moved, float(ratio), used, pulls.get((step, name), 0.0) / known.size)
-            self._seen.setdefault(name, deque(maxlen=STEPS)).append(entry)
-            self._highest[name] = max(self._highest.get(name, 0.0), used)
-            self._most[name] = max(self._most.get(name, 0.0), float(ratio))
-        full = {n: list(w) for n, w in self._seen.items() if len(w) == STEPS}
-        yield from self._too_large(full)
-        if (np.asarray(table["ratio"]) > 0).any():  # else nothing moves, which is another alarm
-            yield from self._too_small(full)
+        self._remember(tables, moments, learn)
+        full = [n for n, w in self._seen.items() if len(w) == STEPS]
+        if not full:
+            return
+        windows = _Windows(*np.stack([self._seen[n] for n in full]).transpose(2, 0, 1))
+        yield from self._too_large(full, windows)
+        if (np.asarray(tables["updates"]["ratio"]) > 0).any():  # else nothing moves, which is another alarm
+            yield from self._too_small(full, windows)
 
-    def _too_large(self, full: dict[str, list[_Step]]) -> Iterator[Raised]:
-        found = {n: _median(m.moved for m in w) for n, w in full.items() if all(m.moved > LARGE for m in w)}
+    def _remember(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> None:
+        "The last steps of every tensor that was changed at a rate above 0."
+        table, rate = tables["updates"], rates(tables, learn)
+        names = {n: i for i, n in enumerate(self._tensors)}
+        steps = np.array(made(moments), dtype=np.int64)
+        if not names or not len(steps):
+            return
+        known = self._tensors.values()
+        used = np.array([[_at(rate[s], t.group) for t in known] for s in steps.tolist()])
+        size, ratio = np.array([t.size for t in known]), grid(table, "ratio", steps, names)
+        have = ~np.isnan(grid(table, "step", steps, names)) & (used > 0)
+        with np.errstate(all="ignore"):
+            moved = ratio * grid(tables.get("weights"), "l2", steps, names) / size
+            pull = grid(tables.get("gradients"), "l2", steps, names, 0.0) / size
+        number = np.broadcast_to(steps[:, None], used.shape)
+        entries = np.stack([number, moved, ratio, used, pull], 2)
+        for name, i in names.items():
+            mine = have[:, i]
+            if mine.any():
+                new = entries[mine, i]
+                self._seen[name] = np.concatenate([self._seen.get(name, new[:0]), new[-STEPS:]])[-STEPS:]
+                self._highest[name] = max(self._highest.get(name, 0.0), float(used[mine, i].max()))
+                self._most[name] = max(self._most.get(name, 0.0), float(np.fmax.reduce(ratio[mine, i])))
+
+    def _too_large(self, full: list[str], windows: _Windows) -> Iterator[Raised]:
+        large = (windows.moved > LARGE).all(1)
+        found = {full[i]: float(np.median(windows.moved[i])) for i in np.flatnonzero(large)}
         if found and "large" not in self._told:
             self._told.add("large")
             worst = max(found, key=found.get)
+            step, *_, rate, _ = self._seen[worst][-1]
             rest = f", and {listed(n for n in found if n != worst)} by more than theirs" if len(found) > 1 else ""
             yield self.raised(
-                full[worst][-1].step,
+                step,
                 f"each of the last {STEPS} recorded steps moved {worst} by more than its size, {found[worst]:.3g} "
-                f"times it in the median where 0.001 is usual{rest}; the rate is {full[worst][-1].rate:.3g}",
+                f"times it in the median where 0.001 is usual{rest}; the rate is {rate:.3g}",
                 worst,
             )
 
-    def _too_small(self, full: dict[str, list[_Step]]) -> Iterator[Raised]:
-        per_rate = {n: _median(max(m.moved / m.rate, m.pull) for m in w) for n, w in full.items()}
-        small = [n for n, w in full.items() if self._below_resolution(n, w)]
-        if not small or "small" in self._told or not all(v >= 0 for v in per_rate.values()):
+    def _too_small(self, full: list[str], windows: _Windows) -> Iterator[Raised]:
+        small = self._below_resolution(full, windows)
+        if not small or "small" in self._told:
+            return
+        one = windows.moved / windows.rate
+        per_rate = dict(zip(full, np.median(np.where(windows.pull > one, windows.pull, one), 1).tolist()))
+        if not all(v >= 0 for v in per_rate.values()):
             return  # NaN where the table `weights` was not recorded
         apart = [n for n in small if per_rate[n] < APART * max(per_rate.values())]
         if apart:
@@ -129,27 +152,28 @@ class UpdateRatio(Alarm):
         elif len(small) == len(full) and max(per_rate.values()) > MOVES:
             worst, told = (
                 small[0],
-                f"the same is true of all {len(small)}: the rate, {full[small[0]][-1].rate:.3g}, is too small",
+                f"the same is true of all {len(small)}: the rate, {self._seen[small[0]][-1, 3]:.3g}, is too small",
             )
         else:
             return
         self._told.add("small")
-        ratio = _median(m.ratio for m in full[worst])
+        ratio = float(np.median(self._seen[worst][:, 2]))
         yield self.raised(
-            full[worst][-1].step,
+            self._seen[worst][-1, 0],
             f"each of the last {STEPS} recorded steps changed {worst} by less than its format resolves, {ratio:.2g} of "
             f"its norm in the median against {self._tensors[worst].resolution:.2g}; {told}",
             worst if apart else "",
         )
 
-    def _below_resolution(self, name: str, window: list[_Step]) -> bool:
-        used = [m.rate for m in window]
-        return (
-            all(m.pull > 0 for m in window)
+    def _below_resolution(self, full: list[str], windows: _Windows) -> list[str]:
+        return [
+            name
+            for name, pulled, used in zip(full, (windows.pull > 0).all(1).tolist(), windows.rate)
+            if pulled
             and self._most[name] < self._tensors[name].resolution  # once it was more, the gradients have got small
             and steady(used)
             and used[-1] >= self._highest[name] / 2
-        )
+        ]
 
 
 def _resolution(dtype: torch.dtype) -> float:
@@ -159,10 +183,6 @@ def _resolution(dtype: torch.dtype) -> float:
 
 def _at(used: list[float], group: int) -> float:
     return used[group] if group < len(used) else 0.0
-
-
-def _median(values: Any) -> float:
-    return float(np.median(list(values)))
 
 
 def _times(more: float, less: float) -> str:
