@@ -27,7 +27,11 @@ class Gathered(torch.Tensor):
     @classmethod
     def of(cls, pool: torch.Tensor, index: torch.Tensor) -> Gathered:
         """Take images from a pool."""
-        found = pool.index_select(0, index).as_subclass(cls)
+        return cls._taken(pool.index_select(0, index), pool, index)
+
+    @classmethod
+    def _taken(cls, images: torch.Tensor, pool: torch.Tensor, index: torch.Tensor) -> Gathered:
+        found = images.as_subclass(cls)
         found.pool, found.index, found.written = pool, index, found._version
         return found
 
@@ -51,9 +55,15 @@ class Gathered(torch.Tensor):
 
 
 def gathered(pool: torch.Tensor, index: torch.Tensor) -> list[torch.Tensor]:
-    """Images of every column of `index` (B, n) into a pool (M, 3, S, S); plain tensors where no image occurs twice."""
-    take = Gathered.of if len(pool) < index.numel() else lambda pool, column: pool.index_select(0, column)
-    return [take(pool, column) for column in index.unbind(1)]
+    """Images of every column of `index` (B, n) into a pool (M, 3, S, S); plain tensors where no image occurs twice.
+
+    They lie in one piece of memory, so that one that is written to takes all of them for written to.
+    """
+    columns = index.T.contiguous()
+    taken = pool.index_select(0, columns.flatten()).split(len(index))
+    if len(pool) >= index.numel():
+        return list(taken)
+    return [Gathered._taken(images, pool, column) for images, column in zip(taken, columns)]
 
 
 def pool_and_index(images: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

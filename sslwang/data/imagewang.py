@@ -6,11 +6,26 @@ the images that transfer is measured on, and a random split over all files would
 
 from __future__ import annotations
 
+import hashlib
+import http.client
+import tarfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from fastai.data.external import URLs, untar_data
+from fastai.data.external import URLs, fastai_path, untar_data
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diagnose.errors import DiagnoseError
+from sslwang.data.images import image_paths
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 # As ImageNet names them; the dictionary that is copied from fastai's examples swaps border and Australian terrier.
 IMAGEWANG_TITLES = {
@@ -37,13 +52,128 @@ IMAGEWANG_TITLES = {
 }
 
 
-def imagewang_root() -> Path:
-    """Folder of the 160 px archive, fetched by fastai on first use (191 MB, into `$FASTAI_HOME`).
+IMAGEWANG_COUNTS = {"train": 14_669, "val": 3_929, "unsup": 7_750}  # files
+BLOCK = 2**20  # bytes read at a time
+PATIENCE = 60  # seconds without a byte before a download is given up
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to fetch and what it must be: its size in bytes, and the MD5 of its first MiB and of all of it."""
+
+    url: str
+    size: int
+    first: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+# Size and first MD5 as fastai's `download_checks` has them, the second MD5 as catalyst's `contrib.datasets` has it.
+IMAGEWANG = Archive(
+    URLs.IMAGEWANG_160, 191_498_213, "dab9b1d97b95574ac64122a19bc74ca1", "1dc388d37d1dc52836c06749e14e37bc"
+)
+
+
+def refuse_damaged(archive: Archive, path: Path) -> None:
+    """Look at a fetched file.
 
     Raises:
-        DiagnoseError: it is not there and cannot be fetched.
+        DiagnoseError: it is cut short or not what it must be; it says which file to delete.
     """
+    again = f"delete {path} and run again"
+    size = path.stat().st_size
+    if size != archive.size:
+        raise DiagnoseError(f"{path}: {size:,} of {archive.size:,} bytes; {again}")
+    with path.open("rb") as file:
+        block = file.read(BLOCK)
+        whole = hashlib.md5(block, usedforsecurity=False)
+        if whole.hexdigest() == archive.first:
+            while block := file.read(BLOCK):
+                whole.update(block)
+    if whole.hexdigest() != archive.md5:
+        raise DiagnoseError(f"{path}: not the archive of {archive.url} (another MD5); {again}")
+
+
+def fetch(archive: Archive, path: Path) -> None:
+    """Fetch a file, going on where an earlier attempt broke off, with a progress bar on stderr.
+
+    Bytes go to `<path>.part`, which becomes `path` once it is verified; a lock keeps processes from fetching twice.
+
+    Raises:
+        DiagnoseError: the file cannot be reached, read or written, or is not what it must be.
+    """
+    part = path.with_name(path.name + ".part")
     try:
-        return untar_data(URLs.IMAGEWANG_160)
-    except OSError as e:
-        raise DiagnoseError(f"imagewang: {URLs.IMAGEWANG_160} cannot be fetched ({e})") from e
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name(path.name + ".lock")):
+            if path.exists():
+                return
+            if not part.exists() or part.stat().st_size < archive.size:
+                _download(archive, part)
+            refuse_damaged(archive, part)
+            part.replace(path)
+    except (OSError, http.client.HTTPException) as e:
+        kept = part.stat().st_size if part.exists() else 0
+        on = f"; {kept:,} bytes are kept in {part}, and the next run goes on from there" if kept else ""
+        raise DiagnoseError(f"{archive.url} cannot be fetched to {path} ({e}){on}") from e
+
+
+def _download(archive: Archive, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(archive.url, headers={"Range": f"bytes={have}-"} if have else {})
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with (
+        urllib.request.urlopen(request, timeout=PATIENCE) as answer,
+        Progress(*columns, console=Console(stderr=True)) as progress,
+    ):
+        resumed = answer.status == http.HTTPStatus.PARTIAL_CONTENT
+        have = have if resumed else 0
+        bar = progress.add_task(archive.name, total=archive.size, completed=have)
+        with part.open("ab" if resumed else "wb") as file:
+            while have < archive.size and (block := answer.read(BLOCK)):
+                file.write(block)
+                have += len(block)
+                progress.update(bar, completed=have)
+    if have < archive.size:
+        raise ConnectionError(f"the connection ended after {have:,} of {archive.size:,} bytes")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    "The lock that fastdownload takes as well, where the system has such locks."
+    with path.open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def imagewang_root(archive: Archive = IMAGEWANG) -> Path:
+    """Folder of the 160 px archive, fetched and unpacked on first use (191 MB, into `$FASTAI_HOME`).
+
+    Raises:
+        DiagnoseError: it cannot be fetched, or what is there is damaged or was only half unpacked.
+    """
+    packed = Path(fastai_path("archive")) / archive.name
+    root = Path(fastai_path("data")) / archive.name.removesuffix(".tgz")
+    if not root.exists():
+        if packed.exists():
+            refuse_damaged(archive, packed)
+        else:
+            fetch(archive, packed)
+    try:
+        root = untar_data(archive.url)
+    except (OSError, EOFError, tarfile.TarError) as e:
+        raise DiagnoseError(f"{packed}: cannot be unpacked to {root} ({e})") from e
+    if packed.exists():
+        for part, count in IMAGEWANG_COUNTS.items():
+            found = len(image_paths(root / part)) if (root / part).is_dir() else 0
+            if found < count:
+                raise DiagnoseError(
+                    f"{root / part}: {found:,} of {count:,} images, its unpacking was cut short; delete {root} and run "
+                    "again"
+                )
+    return root

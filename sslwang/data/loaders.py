@@ -78,11 +78,28 @@ class ReplayLoader(DataLoader):
     Args:
         dataset: the items.
         late: finish batches (mix, cut, standardise) after they have come to the device, not in the workers.
+
+    Attributes:
+        begin: batches that the next pass leaves out, without drawing them: a training that was interrupted goes on.
+        share: (rank, processes): of every `processes` batches the pass shows the one of that rank, whole batches only.
     """
 
     def __init__(self, dataset: Items, late: bool = False, **kwargs: Any):
         super().__init__(dataset, **kwargs)
         self.late, self.epoch = late, -1
+        self.begin, self.share = 0, (0, 1)
+
+    def __len__(self) -> int:
+        return super().__len__() // self.share[1]
+
+    def get_idxs(self) -> list[int]:
+        """The items of this pass in their order."""
+        idxs, begin, (rank, processes) = super().get_idxs(), self.begin, self.share
+        self.begin = 0
+        if processes == 1:
+            return idxs[begin * self.bs :]
+        batches = [idxs[i : i + self.bs] for i in range(0, len(idxs), self.bs)]
+        return [i for k in range(begin, len(self)) for i in batches[k * processes + rank]]
 
     def before_iter(self) -> None:
         """The epoch belongs to the pass, so it is settled here, before any worker is forked."""

@@ -98,10 +98,9 @@ def mixtures(images: torch.Tensor, index: torch.Tensor, weights: torch.Tensor) -
         index: (B, n), which of them.
         weights: (B, n) that sum to 1, at most two of a row not 0.
     """
-    share, slots = weights.max(1)
-    rest = weights.scatter(1, slots[:, None], 0.0).argmax(1)
-    larger, other = (images.index_select(0, index.gather(1, k[:, None]).squeeze(1)).float() for k in (slots, rest))
-    return other.lerp_(larger, share[:, None, None, None])
+    shares, slots = weights.topk(2)
+    larger, other = (images.index_select(0, which).float() for which in index.gather(1, slots).unbind(1))
+    return other.lerp_(larger, shares[:, :1, None, None])
 
 
 def shared_weights(index: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -118,6 +117,7 @@ def windows(images: torch.Tensor, moves: torch.Tensor, size: int | tuple[int, in
         moves[:, k, None] + torch.where(moves[:, k + 2, None] > 0, sizes[k] - 1 - steps, steps)
         for k, steps in enumerate(torch.arange(side, device=images.device) for side in sizes)
     )
-    lines = torch.arange(count * channels, device=images.device).reshape(count, channels, 1) * height + rows[:, None]
-    cut = images.reshape(-1, width).index_select(0, lines.flatten()).reshape(count, channels, sizes[0], width)
+    planes = torch.arange(0, count * channels * height, height, device=images.device).reshape(count, channels, 1)
+    lines = (planes + rows[:, None]).flatten()
+    cut = images.reshape(-1, width).index_select(0, lines).reshape(count, channels, sizes[0], width)
     return cut.gather(3, columns[:, None, None].expand(count, channels, *sizes))

@@ -18,12 +18,17 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
     return (images - MEAN) / STD
 
 
-def standardised(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Each image (..., 3, H, W) with mean 0 and standard deviation 1 in every channel; into `out`, which may be the
-    images themselves, if it is given."""
+def standardised(images: torch.Tensor, out: torch.Tensor | None = None, white: float = 1.0) -> torch.Tensor:
+    """Each image (..., 3, H, W) with mean 0 and standard deviation 1 in every channel.
+
+    Args:
+        images: floats in [0, white].
+        out: where they are written, which may be the images themselves.
+        white: so that what comes as bytes need not be divided by 255 first.
+    """
     centred = torch.sub(images, images.mean((-2, -1), keepdim=True), out=out)
     norm = torch.linalg.vector_norm(centred, dim=(-2, -1), keepdim=True)  # without a copy of the squares
-    return centred.div_(norm.div_(math.sqrt(images.shape[-2] * images.shape[-1])).clamp_min_(LEAST_STD))
+    return centred.div_(norm.div_(math.sqrt(images.shape[-2] * images.shape[-1])).clamp_min_(white * LEAST_STD))
 
 
 def boxes(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from PIL import Image
 from diagnose.errors import DiagnoseError
 from sslwang.data.images import ImageFiles, files_in, open_rgb
 from sslwang.data.photos import SEEN, UNSEEN, WHERE, photo_path, photos
-from sslwang.data.splits import sides, split_files
+from sslwang.data.splits import split_files
 
 RAMP = np.tile(np.linspace(0, 255, 90, dtype=np.uint8), (70, 1))
 COLOUR = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 128)], -1)
@@ -136,32 +134,3 @@ def test_files_are_split_by_name_not_by_seed_or_order(tmp_path):
     assert set(backwards[1]) == set(valid)
     with pytest.raises(DiagnoseError, match="one image cannot be split"):
         split_files(paths[:1], tmp_path)
-
-
-def test_imagewang_trains_on_train_and_unsup_never_on_val(tmp_path):
-    root = tmp_path / "data" / "imagewang-160"
-    for folder in ("train/n02086240", "train/n03445777", "unsup", "val/n02086240"):
-        (root / folder).mkdir(parents=True)
-        for i in range(6):
-            Image.fromarray(COLOUR).save(root / folder / f"{folder.replace('/', '_')}_{i}.JPEG")
-    code = (
-        "from sslwang.data.splits import sides\n"
-        "train, valid = sides('imagewang')\n"
-        "print(*(p.name for side in (train, valid) for p in side.images.paths))\n"
-        "print(len(train.images), len(valid.images), train.images[0].mode)\n"
-    )
-    env = {**os.environ, "FASTAI_HOME": str(tmp_path), "PYTHONWARNINGS": "ignore"}
-    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True)
-    names, counts = out.stdout.strip().splitlines()
-    assert counts == "15 3 RGB"
-    assert "val_" not in names
-    assert names.count("unsup_") == 6
-
-
-def test_imagewang_that_cannot_be_fetched_is_one_clear_line(monkeypatch):
-    def offline(url):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr("sslwang.data.imagewang.untar_data", offline)
-    with pytest.raises(DiagnoseError, match=r"imagewang: .* cannot be fetched"):
-        sides("imagewang")
