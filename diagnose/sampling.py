@@ -115,6 +115,7 @@ class Places:
         self._layouts: dict[Hashable, Layout] = {}
         self._slots: dict[tuple[Hashable, Hashable], Slot] = {}
         self.rank: dict[Hashable, int] = {}  # in which order tensors first came
+        self.rows = 0  # of all banks
 
     def slot(self, name: Hashable, like: Tensor) -> Slot:
         """The place of the tensor of that name; another one if its kind has changed, or if it has outgrown the row."""
@@ -127,6 +128,7 @@ class Places:
             widths = self._widths.setdefault(key, [])
             slot = self._slots[name, key] = Slot(key, len(widths), room)
             widths.append(room)
+            self.rows += 1
             self.names.setdefault(key, []).append(name)
             self.rank.setdefault(name, len(self.rank))
         return slot
@@ -146,7 +148,7 @@ class Copy:
     Attributes:
         rows, sizes: where to, and how many elements each.
         complete: whether the views fill the line without a gap, in order.
-        targets: views of the memory by step.
+        targets: views of the memory and of the row of counts, by step.
     """
 
     bank: Hashable
@@ -155,8 +157,8 @@ class Copy:
     shapes: list[torch.Size]
     complete: bool = False
     partial: bool = False
-    version: int = -1
-    targets: dict[int, list[Tensor]] = field(default_factory=dict)
+    version: tuple[int, int] = (-1, -1)
+    targets: dict[int, tuple[list[Tensor], np.ndarray]] = field(default_factory=dict)
 
 
 class Samples:
@@ -193,24 +195,23 @@ class Samples:
 
     def take(self, step: int, copy: Copy, views: list[Tensor]) -> None:
         """Copy the views of one step. To be called without gradients enabled."""
-        self._fit(copy.bank)
-        if copy.version != self._version:
+        if copy.version != (self._version, self.places.rows):
+            self._fit(copy.bank)
             copy.targets.clear()
-            copy.version = self._version
+            copy.version = self._version, self.places.rows
             copy.complete = copy.complete and len(copy.rows) == len(self.places.layout(copy.bank))
-        targets = copy.targets.get(step)
-        if targets is None:
-            targets = copy.targets[step] = self._targets(step, copy)
+        found = copy.targets.get(step)
+        if found is None:
+            found = copy.targets[step] = self._targets(step, copy), self._counts[copy.bank][step]
+        targets, counts = found
         if copy.complete:
             torch.cat(views, out=targets[0])  # a third of the time that a copy for each takes
+            counts[:] = copy.sizes
         else:
             torch._foreach_copy_(targets, views)
+            counts[copy.rows] = copy.sizes
             if copy.partial:
                 self._clear_tails(step, copy)
-        if copy.complete:
-            self._counts[copy.bank][step] = copy.sizes
-        else:
-            self._counts[copy.bank][step, copy.rows] = copy.sizes
         self.taken = True
 
     def _targets(self, step: int, copy: Copy) -> list[Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -516,28 +517,31 @@ class _Plan:
     def __init__(self, about: list[tuple | None], copies: list[tuple[Copy, list[int]]]):
         self.about, self.views = about, []
         self.plain = all(a is None or a[3] == torch.strided for a in about)
-        self._copies, self._values, self._where, self._looks = copies, [], [], 0
+        self._copies, self._looks = copies, 0
+        self._values: list[Tensor | None] = []
+        self._there: list[Tensor] = []
+        self._where: list[int] = []
 
     def look(self, values: list[Tensor | None], views: list[Tensor]) -> None:
         """Take these tensors from now on."""
-        self._values = list(values)
-        self._where = [0 if t is None or not self.plain else t.data_ptr() for t in values]
+        self._values, self._there = list(values), [t for t in values if t is not None]
+        self._where = [t.data_ptr() for t in self._there] if self.plain else []
         self.views = [(copy, [views[i] for i in members]) for copy, members in self._copies]
         self._looks += 1
 
     def holds(self, values: list[Tensor | None]) -> bool:
         """Whether the views still show what these tensors hold."""
-        if not self.plain or len(values) != len(self._values):
-            return False
-        for a, b, at in zip(values, self._values, self._where):
-            if a is not b or (a is not None and a.data_ptr() != at):
-                return False
-        return True
+        return (
+            self.plain
+            and len(values) == len(self._values)
+            and all(map(is_, values, self._values))
+            and [*map(Tensor.data_ptr, self._there)] == self._where
+        )
 
     def let_go(self) -> None:
         """Where every step brings new gradients, the old ones must not be kept alive."""
         if self._looks > 2 or not self.plain:
-            self._values, self.views = [], []
+            self._values, self._there, self.views = [], [], []
 
 
 def _replace(read: Reduced, whole: Iterable[tuple[list[tuple[int, str]], np.ndarray]]) -> None:

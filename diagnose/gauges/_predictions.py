@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from diagnose.stats import floats, plain, tensors
 
 ROWS = 64
 UNITS = 4096
+_KEPT = "predictions"  # no gauge's id
 _SOFTMAX = ("CrossEntropy", "LabelSmoothing", "FocalLoss")
 
 
@@ -26,7 +28,14 @@ class Kept(NamedTuple):
 
 
 def keep(moment: Moment, learn: Any) -> Kept | None:
-    """Up to 64 rows of the first floating-point output, one an item or place, and the targets that belong to them."""
+    """Up to 64 rows of the first floating-point output, one an item or place, and the targets that belong to them; the
+    same for all gauges of a step."""
+    if _KEPT not in moment.kept:
+        moment.kept[_KEPT] = _keep(moment, learn)
+    return moment.kept[_KEPT]
+
+
+def _keep(moment: Moment, learn: Any) -> Kept | None:
     found = floats(moment.pred)
     if not found or not found[0].numel() or found[0].is_complex():
         return None
@@ -34,6 +43,11 @@ def keep(moment: Moment, learn: Any) -> Kept | None:
     targets = tensors(moment.targets)
     target = targets[0].detach() if len(targets) == 1 else None
     pred, target = plain(pred), None if target is None else plain(target)
+    if pred.ndim == 2 and target is not None and target.ndim == 1 and not target.is_floating_point():
+        if len(pred) > ROWS or pred.shape[1] > UNITS:
+            pred, target = pred[:ROWS, :UNITS], target[:ROWS]
+        target = target if len(target) == len(pred) else None
+        return Kept(pred.float(), target, link(learn.loss_func, pred, target))
     axis = None if target is None or target.is_floating_point() else _class_axis(pred, target, learn.loss_func)
     if pred.ndim > 2 and axis is not None:
         pred, target = _places(pred, target, axis)
@@ -75,18 +89,24 @@ def _places(pred: Tensor, target: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 def link(loss_func: Any, pred: Tensor, target: Tensor | None) -> str:
     """What turns outputs into probabilities under this loss; "" if nothing is known to."""
     inner = getattr(loss_func, "func", loss_func)
-    name = type(inner).__name__ if not hasattr(inner, "__name__") else inner.__name__
-    name = f"{type(loss_func).__name__} {name}"
+    known = _link_of(type(loss_func).__name__, getattr(inner, "__name__", type(inner).__name__))
+    if known is not None:
+        return known
+    classes = target is not None and not target.is_floating_point() and target.ndim == 1
+    return "softmax" if classes and pred.shape[1] > 1 else ""
+
+
+@lru_cache(256)
+def _link_of(loss: str, function: str) -> str | None:
+    "By the names of a loss and of the function in it; None if they say nothing."
+    name = f"{loss} {function}"
     if "BCEWithLogits" in name or "binary_cross_entropy_with_logits" in name:
         return "sigmoid"
     if "BCELoss" in name:
         return "is"
     if "NLLLoss" in name or "nll_loss" in name:
         return "exp"
-    if any(w in name for w in _SOFTMAX) or "cross_entropy" in name:
-        return "softmax"
-    classes = target is not None and not target.is_floating_point() and target.ndim == 1
-    return "softmax" if classes and pred.shape[1] > 1 else ""
+    return "softmax" if any(w in name for w in _SOFTMAX) or "cross_entropy" in name else None
 
 
 def probabilities(pred: Tensor, how: str) -> Tensor | None:
