@@ -134,3 +134,94 @@ def test_files_are_split_by_name_not_by_seed_or_order(tmp_path):
     assert set(backwards[1]) == set(valid)
     with pytest.raises(DiagnoseError, match="one image cannot be split"):
         split_files(paths[:1], tmp_path)
+
+
+# ---- damaged files ---------------------------------------------------------------------------------------------------
+
+
+def damaged_folder(folder, ends=("cut.png", "cut.jpg", "no_image.png", "cut.gif")):
+    """Files of every kind and some that are cut short or no image at all."""
+    files(folder)
+    for name in ends:
+        if name.startswith("cut"):
+            Image.fromarray(COLOUR).save(folder / name)
+            whole = (folder / name).read_bytes()
+            (folder / name).write_bytes(whole[: len(whole) * 2 // 3])
+        else:
+            (folder / name).write_bytes(b"not a picture")
+    return len(list(folder.iterdir())) - 1
+
+
+def test_one_error_names_the_first_damaged_file_and_counts_the_others(tmp_path):
+    total = damaged_folder(tmp_path)
+    with pytest.raises(DiagnoseError) as caught:
+        files_in(tmp_path)
+    message = str(caught.value)
+    assert "cut.gif: not a readable image" in message
+    assert f"nor are 3 others of {total}" in message
+    assert "data.skip_corrupt=true" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["cut.png", "cut.jpg", "cut.gif"])
+def test_a_file_cut_short_is_found_before_it_is_decoded(tmp_path, name):
+    damaged_folder(tmp_path, (name,))
+    with pytest.raises(DiagnoseError, match=f"{name}: not a readable image.*; data"):
+        files_in(tmp_path)
+
+
+def test_a_whole_file_with_a_note_after_its_end_is_no_damaged_one(tmp_path):
+    files(tmp_path)
+    for name in ("rgb.jpg", "grey.png"):
+        with (tmp_path / name).open("ab") as file:
+            file.write(b"a maker's note " * 10)
+    assert len(files_in(tmp_path)) == 8
+
+
+def test_damaged_files_are_left_out_on_request_and_counted(tmp_path):
+    total = damaged_folder(tmp_path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)).save(tmp_path / "middle.png")
+    middle = bytearray((tmp_path / "middle.png").read_bytes())
+    middle[len(middle) // 2 : len(middle) // 2 + 400] = bytes(400)
+    (tmp_path / "middle.png").write_bytes(middle)
+    with pytest.warns(UserWarning, match=f"5 of {total + 1} images are damaged and left out; the first is .*cut.gif"):
+        found = files_in(tmp_path, skip_corrupt=True)
+    assert len(found) == total - 4
+    assert {i.mode for i in ImageFiles(found)} == {"RGB"}, "all that are left can be decoded"
+
+
+def test_nothing_is_left_of_a_folder_of_damaged_files(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with (
+        pytest.warns(UserWarning, match="1 of 1 images"),
+        pytest.raises(DiagnoseError, match="every image file in it is damaged"),
+    ):
+        files_in(tmp_path, skip_corrupt=True)
+
+
+def test_a_folder_below_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    files(tmp_path)
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # root may read everything
+    with pytest.raises(DiagnoseError, match="locked: permission denied"):
+        files_in(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_folder_that_is_closed_is_named(tmp_path, mode):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(mode)
+    try:
+        with pytest.raises(DiagnoseError, match="closed: permission denied"):
+            files_in(closed)
+    finally:
+        closed.chmod(0o755)
