@@ -1,5 +1,6 @@
 """Little projects as people write them, one for each thing that really went wrong: the defect is named, the mended one
-is not failed. They are built as `diagnose run --learner FILE:build` builds them.
+is not failed, and the gate keeps the first from training and lets the second train. They are built as
+`diagnose run --learner FILE:build` builds them.
 """
 
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import pytest
 from naming import examined
 
+from diagnose import gate
 from diagnose.errors import SubjectError
 from diagnose.examination import examine
+from diagnose.preflight import PreflightGate
+from diagnose.report import write_run
 from diagnose.subject import from_spec
 
 HERE = Path(__file__).parent
@@ -39,23 +43,38 @@ def subject(name, function):
     return from_spec(f"{HERE / name}.py:{function}", seed=0, device="cpu")
 
 
+def steps_behind_the_gate(name, function, diagnosis, folder):
+    "Training steps of one epoch that only begins if the run that `diagnosis` leaves in `folder` has a pass."
+    found = subject(name, function)
+    signed = gate.issue(diagnosis, found.identity())
+    if signed is not None:
+        diagnosis.files[gate.PASS] = signed
+    write_run(diagnosis, folder)
+    learn = subject(name, function).learner
+    learn.fit(1, cbs=PreflightGate(folder, allow_warn=True, modules=found.modules))
+    return learn.train_iter
+
+
 def test_every_project_is_examined():
     assert {p.stem for p in HERE.glob("f*.py")} == set(ALL)
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_the_defect_is_named_first_and_proven(name):
+def test_the_defect_is_named_first_and_proven_and_the_gate_refuses_to_train_it(name, tmp_path):
     diagnosis = examined(subject(name, "build"))
     assert diagnosis.causes, diagnosis.summary
     first = diagnosis.causes[0]
     assert (first.id, first.proven, diagnosis.verdict) == (NAMED[name], True, "fail"), diagnosis.summary
+    with pytest.raises(gate.GateRefused, match="the verdict was fail"):
+        steps_behind_the_gate(name, "build", diagnosis, tmp_path)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_mended_one_is_not_failed(name):
+def test_the_mended_one_is_not_failed_and_trains(name, tmp_path):
     diagnosis = examined(subject(name, "mended"))
     assert diagnosis.verdict != "fail", diagnosis.summary
     assert not [c.id for c in diagnosis.causes if c.proven]
+    assert steps_behind_the_gate(name, "mended", diagnosis, tmp_path) > 0
 
 
 def test_f05_a_subset_that_is_redrawn_is_a_doubt():
