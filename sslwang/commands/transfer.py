@@ -1,0 +1,184 @@
+"""`sslwang transfer`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diagnose.errors import DiagnoseError
+
+EXAMPLES = (
+    "Examples:  sslwang transfer --from pretrained/unmix --data photos --examine  ·  "
+    "sslwang transfer --from pretrained/unmix --data imagewang --size 128 --epochs 5,20 --seeds 0,1,2  ·  "
+    "sslwang transfer --from pretrained/unmix --data imagewang --protocol imagewang  ·  "
+    "Exit codes: 0 done · 2 usage or input error · 3 the examined code raised · 4 the gate refuses"
+)
+
+
+class Which(StrEnum):
+    """Encoders that a run keeps."""
+
+    last = "last"
+    best = "best"
+
+
+class Unfreeze(StrEnum):
+    """How the encoder is trained."""
+
+    gradual = "gradual"
+    all = "all"
+    none = "none"
+
+
+class Protocol(StrEnum):
+    """Leaderboards whose cells are known."""
+
+    imagewang = "imagewang"
+
+
+def transfer(
+    from_: Annotated[Path, typer.Option("--from", metavar="RUN", help="A pretraining run, or a folder of runs.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="Labelled images: photos, imagewang, fashion-mnist, digits, faces, or a folder with train/ and val/.",
+        ),
+    ] = "photos",
+    which: Annotated[Which, typer.Option(help="The encoder after the last or the best epoch.")] = Which.last,
+    size: Annotated[str | None, typer.Option(metavar="PX,PX", help="Sides of the images; the data's own.")] = None,
+    epochs: Annotated[str | None, typer.Option(metavar="N,N", help="Passes over the labelled images. [5]")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N,N", help="One training for each. [0,1,2]")] = None,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option(help="Sizes, epochs and seeds of a leaderboard; --size, --epochs, --seeds choose some of it."),
+    ] = None,
+    fraction: Annotated[float, typer.Option(help="Share of the labels of each class, above 0, at most 1.")] = 1.0,
+    unfreeze: Annotated[
+        Unfreeze, typer.Option(help="gradual: the head first, then part by part; none: the head alone.")
+    ] = Unfreeze.gradual,
+    balanced: Annotated[
+        bool, typer.Option("--balanced/--as-is", help="Show every class equally often, or images as they are.")
+    ] = True,
+    bs: Annotated[int | None, typer.Option(min=2, help="Images a batch. [64]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate of the head. [0.003]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    out: Annotated[Path, typer.Option(help="Where trainings and results go; finished ones are not done again.")] = Path(
+        "transferred"
+    ),
+    examine: Annotated[
+        bool, typer.Option("--examine", help="Examine the Learner first if no pass holds; go on if it passes.")
+    ] = False,
+    no_gate: Annotated[bool, typer.Option("--no-gate", help="Ask no gate; the result says so.")] = False,
+    reports: Annotated[Path, typer.Option(help="Where examined runs are.")] = Path("reports"),
+) -> None:
+    """Fine-tune the encoder of a run on labelled images, beside the same training from random weights.
+
+    Prints a table with means, deviations and 95 % intervals over the seeds, and writes result.md and result.json.
+    """
+    if examine and no_gate:
+        raise DiagnoseError("--examine and --no-gate exclude each other")
+    sizes = numbers("--size", size, 16) if size else ()
+    counts = numbers("--epochs", epochs, 1) if epochs else (5,)
+    chosen: tuple[int, ...] | None = numbers("--seeds", seeds, 0) if seeds else (0, 1, 2)
+    if not 0 < fraction <= 1:
+        raise DiagnoseError(f"--fraction {fraction:g}: it must be above 0 and at most 1")
+    if lr is not None and not lr > 0:
+        raise DiagnoseError(f"--lr {lr:g}: it must be above 0")
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from diagnose.examination import Progress as Told
+    from sslwang.transfer import PAGE, PROTOCOLS, Settings
+    from sslwang.transfer import transfer as measure
+
+    if protocol:
+        all_sizes, all_epochs = PROTOCOLS[protocol]
+        sizes, counts = sizes or all_sizes, numbers("--epochs", epochs, 1) if epochs else all_epochs
+        chosen = numbers("--seeds", seeds, 0) if seeds else None
+    given = {k: v for k, v in {"bs": bs, "lr": lr}.items() if v is not None}
+    settings = Settings(which.value, fraction, unfreeze.value, balanced, **given)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    err = Console(stderr=True)
+    with Progress(*columns, console=err) as progress:
+        bar = progress.add_task("reading the data", total=None)
+
+        def on_step(text: str, done: float, total: float) -> None:
+            progress.update(bar, description=text, completed=done, total=total)
+
+        class Examining(Told):
+            def doing(self, text: str) -> None:
+                progress.update(bar, description=f"examining: {text}", total=None)
+
+        result = measure(
+            from_,
+            data,
+            out,
+            sizes=sizes,
+            epochs=counts,
+            seeds=chosen,
+            settings=settings,
+            device=device,
+            gate="skip" if no_gate else "examine" if examine else "verify",
+            reports=reports,
+            progress=Examining(),
+            on_step=on_step,
+            command=shlex.join(["sslwang", *sys.argv[1:]]),
+        )
+    _print(result)
+    Console().print(
+        f"{result.trained} trainings done, {result.kept} found finished; wrote {result.folder / PAGE}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def numbers(option: str, text: str, least: int) -> tuple[int, ...]:
+    """Different whole numbers from "5,20".
+
+    Raises:
+        DiagnoseError: anything else, or one below `least`.
+    """
+    try:
+        found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise DiagnoseError(f"{option} {text}: write whole numbers with commas between them") from None
+    if min(found) < least:
+        raise DiagnoseError(f"{option} {text}: {min(found)} is below {least}")
+    return found
+
+
+def _print(result) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sslwang.transfer import table
+
+    head, body = table(result)
+    shown = Table(*head, title=f"{result.run['task']} to {result.data['source']}, percent")
+    for i, row in enumerate(body):
+        shown.add_row(*map(escape, row), end_section=i + 1 < len(body) and body[i + 1][:2] != row[:2])
+    console = Console()
+    console.print(shown)
+    for note in result.notes:
+        console.print(f"· {note}", highlight=False, markup=False)
