@@ -58,19 +58,19 @@ def draw_rows(
     """
     kinds = range(count) if kinds is None else kinds
     tried = rng.integers(count, size=(count, TRIED * (n - 1))).tolist()
-    index = np.empty((count, n), dtype=np.int64)
+    index = []
     for row, candidates in enumerate(tried):
         chosen = _apart([row, *candidates], kinds, n)
         if len(chosen) < n:  # rare, but for few images
             every = [row, *(k for k in rng.permutation(count).tolist() if k != row)]
             chosen = _apart(every, kinds, n)
             chosen = (chosen + [k for k in every if k not in chosen])[:n]
-        index[row] = np.resize(chosen, n)
+        index.append((chosen * n)[:n])
     order, rows = rng.random((count, n)).argsort(1), np.arange(count)
     weights = np.zeros((count, n), dtype=np.float32)
     weights[rows, order[:, 0]] = rng.beta(alpha, beta, count)
     weights[rows, order[:, 1]] = 1 - weights[rows, order[:, 0]]
-    return Rows(index, weights, order[:, 2 if unused else 0].copy())
+    return Rows(np.array(index, dtype=np.int64), weights, order[:, 2 if unused else 0].copy())
 
 
 def _apart(candidates: Sequence[int], kinds: Sequence[int], n: int) -> list[int]:
@@ -113,10 +113,10 @@ def windows(images: torch.Tensor, moves: torch.Tensor, size: int | tuple[int, in
     """A window (M, C, *size) of each image (M, C, H, W), moved and turned as `draw_moves` (M, 4) says."""
     count, channels, height, width = images.shape
     sizes = (size, size) if isinstance(size, int) else size
-    rows, columns = (
-        moves[:, k, None] + torch.where(moves[:, k + 2, None] > 0, sizes[k] - 1 - steps, steps)
-        for k, steps in enumerate(torch.arange(side, device=images.device) for side in sizes)
-    )
+    steps = torch.arange(max(sizes), device=images.device)
+    last = sizes[0] - 1 if sizes[0] == sizes[1] else moves.new_tensor(sizes)[:, None] - 1
+    shown = moves[:, :2, None] + torch.where(moves[:, 2:, None] > 0, last - steps, steps)  # (M, 2, longer side)
+    rows, columns = (shown[:, k, :side] for k, side in enumerate(sizes))
     planes = torch.arange(0, count * channels * height, height, device=images.device).reshape(count, channels, 1)
     lines = (planes + rows[:, None]).flatten()
     cut = images.reshape(-1, width).index_select(0, lines).reshape(count, channels, sizes[0], width)

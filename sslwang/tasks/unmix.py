@@ -197,7 +197,7 @@ class UnmixItems(PretextItems):
         drawn, names = block.rows, np.array([epoch, index])
         noise = (self._stream(epoch, index, 1).integers(2**63),) if self.settings.inputs == "noise" else ()
         labels = drawn.weights[row], drawn.slots[row], block.items[drawn.index[row]], names
-        return *self._image(epoch, index), *labels, *noise
+        return *self._image(epoch, index, (block, row)), *labels, *noise
 
     def _stream(self, *place: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, SPLITS[self.split], *place])
@@ -209,9 +209,9 @@ class UnmixItems(PretextItems):
         number, row = divmod(place, size)
         return _block(*key, number, self.count, size, len(self.side.images), *self.drawing), row
 
-    def _image(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _image(self, epoch: int, index: int, found: tuple[Block, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         "Image of an item, or of one that is an image alone, and its moves."
-        block, row = self._found(epoch, index)
+        block, row = found or self._found(epoch, index)
         size = self.settings.size + 2 * self.shift
         return self.side.tile(self._stream(epoch, index), size, int(block.kinds[row])), block.moves[row]
 
@@ -292,8 +292,7 @@ class UnmixItems(PretextItems):
 
     def _adjusted(self, images: torch.Tensor) -> torch.Tensor:
         "Images in [0, 255] as the network sees them, which may overwrite them."
-        images = images.div_(255)
-        return standardised(images, out=images) if self.settings.hardened else normalised(images)
+        return standardised(images, images, white=255.0) if self.settings.hardened else normalised(images.div_(255))
 
     def shown(self, batch: tuple, outputs: torch.Tensor | None = None) -> list[Shown]:
         """The mixture, and each source with its label or weight; predicted: probability or weight, right or wrong."""

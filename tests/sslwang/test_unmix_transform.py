@@ -60,7 +60,7 @@ def test_a_data_block_over_a_folder_of_images_trains(folder, target):
     dls = loaders(folder, UnmixTransform(target=target))
     torch.manual_seed(0)
     learner = unmix_learner(dls)
-    encoded, before = [], [p.detach().clone() for p in learner.model.parameters()]
+    encoded, before = [], {name: p.detach().clone() for name, p in learner.model.named_parameters()}
     learner.model.encoder.register_forward_hook(lambda m, x, y: encoded.append(len(x[0])))
     with learner.no_logging():
         learner.fit(1)
@@ -68,7 +68,9 @@ def test_a_data_block_over_a_folder_of_images_trains(folder, target):
     values = dict(zip(learner.recorder.metric_names[1:], learner.recorder.values[-1]))
     assert set(values) >= {"train_loss", "valid_loss", "exact_pair" if target == "classification" else "r2"}
     assert all(np.isfinite(v) for v in values.values())
-    assert not any(map(torch.equal, before, learner.model.parameters()))
+    still = {name for name, p in learner.model.named_parameters() if torch.equal(p, before[name])}
+    last = list(before)[-1]  # the bias of all logits, which a softmax does not see: rounding alone moves it
+    assert still <= ({last} if target == "regression" else set())
 
 
 def test_it_learns(folder):
