@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -42,6 +43,7 @@ HOSTILE = [
 ]
 
 
+@cache
 def png(width: int, height: int, seed: int = 0) -> bytes:
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 255, (3, 3, 3), dtype=np.uint8))

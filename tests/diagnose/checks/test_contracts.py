@@ -3,7 +3,8 @@
 import contextlib
 import math
 import random
-from functools import lru_cache
+from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from learners import diabetes, digits
 from odd_subjects import ODD
 
 from diagnose import registry, runtime
-from diagnose.checks import Check, Evidence, EvidenceList
+from diagnose.checks import Check, Evidence, EvidenceList, permuted_labels
 from diagnose.errors import NotApplicable
 from diagnose.examination import examine
 from diagnose.isolate import seed_everything, untouched
@@ -23,7 +24,7 @@ from diagnose.subject import from_learner
 CHECKS = registry.load_all("diagnose.checks", Check)
 HEADINGS = ("## What it does", "## Why it matters", "## How it is judged", "## What to do", "## Source")
 STATUSES = {"pass", "warn", "fail", "skip"}
-SUBJECTS = {"digits": digits, "diabetes": diabetes}
+SUBJECTS = {"digits": partial(digits, dropout=0.2), "diabetes": diabetes}
 WARNED = {"frozen_body"}  # the running statistics of its frozen norm layers move: real failure F18
 every_check = pytest.mark.parametrize("id", CHECKS)
 
@@ -39,16 +40,65 @@ def _short(monkeypatch):
     monkeypatch.setattr(runtime, "LARGEST", 64)
 
 
-@lru_cache
-def measured(id: str, subject: str) -> EvidenceList | None:
-    """Evidence of a healthy subject; None if it is not of the check's kind."""
-    learn = SUBJECTS[subject]()
+def state(learn) -> dict:
+    "Everything of a Learner that an examination could leave changed."
+    return {
+        "weights and buffers": [t.clone() for t in learn.model.state_dict().values()],
+        "gradients": [None if p.grad is None else p.grad.clone() for p in learn.model.parameters()],
+        "torch's random state": [torch.get_rng_state()],
+        "random states": [random.getstate(), np.random.get_state()[1].tolist()],  # noqa: NPY002
+        "loaders": [dl.rng.getstate() for dl in learn.dls.loaders],
+        "modules": [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in learn.model.modules()],
+        "freezing": [p.requires_grad for p in learn.model.parameters()],
+        "attributes": [*sorted(vars(learn)), learn.opt is None],
+    }
+
+
+def same(before: list, after: list) -> bool:
+    pairs = zip(before, after, strict=True)
+    return all(same_bits(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
+
+
+class Measured(NamedTuple):
+    """Evidence of a healthy subject, None if it is not of the check's kind; and what measuring left changed."""
+
+    evidence: EvidenceList | None
+    marks: list[str]
+
+
+@cache
+def _measured(id: str, subject: str) -> Measured:
+    learn, evidence, marks = SUBJECTS[subject](), None, []
+    before = state(learn)
     with untouched(learn):
         seed_everything(0)
-        try:
-            return CHECKS[id].measure(Lab(from_learner(learn), 0))
-        except NotApplicable:
-            return None
+        weights = [p.detach().clone() for p in learn.model.parameters()]
+        with contextlib.suppress(NotApplicable):
+            evidence = CHECKS[id].measure(Lab(from_learner(learn), 0))
+        # `untouched` is the net below, not the method: the subject's own weights are not worked on at all
+        if not all(same_bits(a, b) for a, b in zip(weights, learn.model.parameters(), strict=True)):
+            marks.append("weights worked on")
+        if learn.opt is not None:
+            marks.append("an optimizer of the subject's own")
+    after = state(learn)
+    marks += [k for k in before if not same(before[k], after[k])]
+    return Measured(evidence, marks)
+
+
+@pytest.fixture(scope="module", params=[f"{id} on {subject}" for id in CHECKS for subject in SUBJECTS])
+def measured(request) -> tuple[str, Measured]:
+    """A check, and what it measures of a healthy subject: tests of one measurement run one after the other."""
+    id, subject = request.param.split(" on ")
+    return id, _measured(id, subject)
+
+
+@pytest.fixture
+def found(measured) -> tuple[str, EvidenceList]:
+    """A check and its evidence."""
+    id, (evidence, _) = measured
+    if evidence is None:
+        pytest.skip("not of this check's kind")
+    return id, evidence
 
 
 def is_number(value) -> bool:
@@ -98,35 +148,25 @@ def test_judge_takes_no_evidence(id):
     assert sentence
 
 
-@every_check
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_judge_takes_any_value(id, subject):
-    evidence = measured(id, subject)
-    if evidence is None:
-        pytest.skip("not of this check's kind")
+def test_judge_takes_any_value(found):
+    id, evidence = found
     for value in (math.nan, math.inf, -math.inf, None, "text", 0, -1, 1e300, True, []):
         status, sentence = CHECKS[id].judge(replaced(evidence, value))
         assert status in STATUSES, value
         assert sentence, value
 
 
-@every_check
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_nan_never_passes(id, subject):
-    evidence = measured(id, subject)
-    if evidence is None or not any(is_number(e.value) for e in evidence):
+def test_nan_never_passes(found):
+    id, evidence = found
+    if not any(is_number(e.value) for e in evidence):
         pytest.skip("measures no number here")
     judged = CHECKS[id].judge(evidence)
     if judged.status != "skip":
         assert CHECKS[id].judge(replaced(evidence, math.nan)).status != "pass"
 
 
-@every_check
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_missing_evidence_is_no_error(id, subject):
-    evidence = measured(id, subject)
-    if evidence is None:
-        pytest.skip("not of this check's kind")
+def test_missing_evidence_is_no_error(found):
+    id, evidence = found
     for name in {e.name for e in evidence}:
         status, _ = CHECKS[id].judge(EvidenceList(e for e in evidence if e.name != name))
         assert status in STATUSES
@@ -134,23 +174,15 @@ def test_missing_evidence_is_no_error(id, subject):
         assert status in STATUSES
 
 
-@every_check
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_judge_is_pure_and_survives_json(id, subject):
-    evidence = measured(id, subject)
-    if evidence is None:
-        pytest.skip("not of this check's kind")
+def test_judge_is_pure_and_survives_json(found):
+    id, evidence = found
     again = EvidenceList(Evidence.model_validate_json(e.model_dump_json()) for e in evidence)
     assert [e.model_dump_json() for e in again] == [e.model_dump_json() for e in evidence]
     assert CHECKS[id].judge(again) == CHECKS[id].judge(evidence)
 
 
-@every_check
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_healthy_subjects_pass_and_the_sentence_has_a_number(id, subject):
-    evidence = measured(id, subject)
-    if evidence is None:
-        pytest.skip("not of this check's kind")
+def test_healthy_subjects_pass_and_the_sentence_has_a_number(found):
+    id, evidence = found
     status, sentence = CHECKS[id].judge(evidence)
     assert status in ("pass", "skip"), sentence
     assert status == "skip" or any(c.isdigit() for c in sentence) or " no " in f" {sentence} ", sentence
@@ -159,33 +191,13 @@ def test_healthy_subjects_pass_and_the_sentence_has_a_number(id, subject):
 # ---- measure -----------------------------------------------------------------------------------------------------
 
 
-def state(learn) -> list:
-    model = [t.clone() for t in learn.model.state_dict().values()]
-    model += [p.grad.clone() for p in learn.model.parameters() if p.grad is not None]
-    streams = [torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()]  # noqa: NPY002
-    loaders = [dl.rng.getstate() for dl in learn.dls.loaders]
-    modules = [(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in learn.model.modules()]
-    flags = [p.requires_grad for p in learn.model.parameters()]
-    return [*model, streams[1:], streams[0], loaders, modules, flags, sorted(vars(learn)), learn.opt is None]
-
-
-@every_check
-def test_measuring_leaves_no_mark(id):
-    learn = digits(dropout=0.2)
-    before = state(learn)
-    with untouched(learn):
-        weights = [p.detach().clone() for p in learn.model.parameters()]
-        with contextlib.suppress(NotApplicable):
-            CHECKS[id].measure(Lab(from_learner(learn), 0))
-        # `untouched` is the net below, not the method: the subject's own weights are not worked on at all
-        assert all(same_bits(a, b) for a, b in zip(weights, learn.model.parameters(), strict=True))
-        assert learn.opt is None
-    for a, b in zip(before, state(learn), strict=True):
-        assert same_bits(a, b) if isinstance(a, torch.Tensor) else a == b
+def test_measuring_leaves_no_mark(measured):
+    assert measured[1].marks == []
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_subject_is_examined_in_full_and_not_failed(name):
+def test_an_odd_subject_is_examined_in_full_and_not_failed(name, monkeypatch):
+    monkeypatch.setattr(permuted_labels, "STEPS", 24)  # an extra check: only that it can be made is asked here
     diagnosis = examine(from_learner(ODD[name](1), name), seed=1, budget=None, everything=True)
     assert diagnosis.verdict != "fail", diagnosis.summary
     assert not [c.id for c in diagnosis.causes if c.proven]

@@ -5,12 +5,15 @@ from types import ModuleType
 import pytest
 import report_samples
 
+from diagnose.diagnosis import Diagnosis
+
 
 @pytest.fixture(scope="session")
 def samples() -> ModuleType:
     return report_samples
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "made" in metafunc.fixturenames:
-        metafunc.parametrize("made", [f() for f in report_samples.ALL.values()], ids=list(report_samples.ALL))
+@pytest.fixture(params=list(report_samples.ALL))
+def made(request: pytest.FixtureRequest) -> Diagnosis:
+    """Each of the hand-made diagnoses."""
+    return report_samples.ALL[request.param]()
