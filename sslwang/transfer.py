@@ -124,7 +124,7 @@ class Cell:
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.start} {self.size} px, {self.epochs} epochs, seed {self.seed}"
+        return f"{self.start} {self.size} px, {counted(self.epochs, 'epoch')}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -480,7 +480,7 @@ def transfer(
     done = 0.0
     for cell, share in zip(missing, work):
         if cell.size not in passes:
-            passes[cell.size] = _asked(gate, run, data, settings, cell, where, reports, budget, progress)
+            passes[cell.size] = _asked(gate, run, data, settings, cell.size, where, reports, budget, progress)
 
         def step(k: int, steps: int, cell: Cell = cell, before: float = done, share: float = share) -> None:
             on_step(str(cell), before + share * k / steps, sum(work))
@@ -518,20 +518,20 @@ def _asked(
     run: PretrainRun,
     data: Labelled,
     settings: Settings,
-    cell: Cell,
+    size: int,
     device: torch.device,
     reports: Path,
     budget: float | None,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    "The gate, for one size."
+    "The gate, for one size. The Learner is that of seed 0, so that a pass holds for trainings under any seed."
     if gate == "skip":
         return {"skipped": "--no-gate"}
 
     def build() -> Learner:
-        return transfer_learner(run, data, seed=cell.seed, size=cell.size, device=device, **asdict(settings))
+        return transfer_learner(run, data, size=size, device=device, **asdict(settings))
 
-    return granted(build, f"transfer-{run.task}", reports, gate == "examine", budget, cell.seed, progress)
+    return granted(build, f"transfer-{run.task}", reports, gate == "examine", budget, progress=progress)
 
 
 def _facts(device: torch.device) -> dict[str, Any]:
@@ -592,6 +592,11 @@ def _by_name(scores: Sequence[dict[str, float]]) -> dict[str, list[float]]:
 
 
 # ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 run`, `3 runs`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def points(x: Interval, sign: bool = False) -> str:
@@ -659,7 +664,7 @@ def _notes(result: Result, data: Labelled, made: Sequence[dict[str, Any]]) -> li
 
 def _verdict(row: Row, masked: bool) -> str:
     name = "accuracy masked" if masked else "accuracy"
-    where = f"At {row.size} px and {row.epochs} epochs, points of {name} from pretraining"
+    where = f"At {row.size} px and {counted(row.epochs, 'epoch')}, points of {name} from pretraining"
     if len(row.seeds) < 2:
         gains = ", ".join(f"{points(above[name], sign=True)} to {WORDS[other]}" for other, above in row.above.items())
         return f"{where}: {gains}; of one seed nothing follows."
@@ -672,14 +677,14 @@ def _verdict(row: Row, masked: bool) -> str:
 
 
 def _elsewhere(row: Row, total: int) -> str:
-    where = f"{WORDS[row.start].capitalize()} ({row.size} px, {row.epochs} epochs)"
+    where = f"{WORDS[row.start].capitalize()} ({row.size} px, {counted(row.epochs, 'epoch')})"
     count = sum(row.elsewhere.values())
     if not count:
         return f"{where}: no prediction falls on a class that validation does not have."
     worst, most = next(iter(row.elsewhere.items()))
     return (
         f"{where}: {count:.0f} of {total} predictions ({100 * count / total:.1f} %) fall on classes that validation "
-        f"does not have, most of them, {most:.0f}, on {worst} (means over {len(row.seeds)} runs)."
+        f"does not have, most of them, {most:.0f}, on {worst} (means over {counted(len(row.seeds), 'run')})."
     )
 
 

@@ -12,13 +12,6 @@ import typer
 
 from diagnose.errors import DiagnoseError
 
-EXAMPLES = (
-    "Examples:  sslwang transfer --from pretrained/unmix --data photos --examine  ·  "
-    "sslwang transfer --from pretrained/unmix --data imagewang --size 128 --epochs 5,20 --seeds 0,1,2  ·  "
-    "sslwang transfer --from pretrained/unmix --data imagewang --protocol imagewang  ·  "
-    "Exit codes: 0 done · 2 usage or input error · 3 the examined code raised · 4 the gate refuses"
-)
-
 
 class Which(StrEnum):
     """Encoders that a run keeps."""
@@ -80,6 +73,11 @@ def transfer(
     """Fine-tune the encoder of a run on labelled images, beside the same training from random weights.
 
     Prints a table with means, deviations and 95 % intervals over the seeds, and writes result.md and result.json.
+
+    Examples:  sslwang transfer --from pretrained/unmix --data photos --examine  ·  sslwang transfer --from
+    pretrained/unmix --data imagewang --size 128 --epochs 5,20 --seeds 0,1,2  ·  sslwang transfer --from
+    pretrained/unmix --data imagewang --protocol imagewang  ·  Exit codes: 0 done · 2 usage or input error ·
+    3 the examined code raised · 4 the gate refuses
     """
     if examine and no_gate:
         raise DiagnoseError("--examine and --no-gate exclude each other")
