@@ -309,6 +309,13 @@ class Pretext(Task):
         """
         return None
 
+    def baselines(self, rows: int = 256, seed: int = 0) -> dict[str, float]:
+        """Scores, by name with unit, of simple answers to held-out rows that a network's are to be seen beside.
+
+        Empty where the best constant and chance are enough.
+        """
+        return {}
+
     def probes(self) -> dict[str, Callable[[tuple], float]]:
         """Solvers without vision by name: the score each reaches on a batch. On the hardened task all must fail."""
         return {}

@@ -92,6 +92,7 @@ def facts(task: Pretext, seed: int = 0) -> list[tuple[str, str]]:
         ("oracle", "none" if oracle is None else f"{task.metric} {oracle:.4f} without training, on the raw task"),
         ("shortcuts", task.SHORTCUTS),
         ("easier versions", ", ".join(easier) or "none"),
+        *((f"baseline: {name}", f"{score:.2f}") for name, score in task.baselines(seed=seed).items()),
         ("learned in minutes", "yes" if task.GENERALISES else "not by a small encoder; it must overfit a batch"),
     ]
     probes = {hardened: _probed(task, hardened, seed) for hardened in (True, False)}

@@ -21,6 +21,9 @@ is a box of one flat colour, 1 in 500.
 Oracle: each visible box is looked up, pixel by pixel, in the images; the one found least often lost a box. Of the
 pixels: the box that no visible one is.
 
+Baselines of the pixels, as peak signal-to-noise ratio (dB): the mean colour of what is visible of the same image, a
+copy of the nearest box, and an interpolation between the edges of the boxes around.
+
 Easier versions: `mode=marked`: the missing cell shows the colour of its image, in order of appearance; of `position`
 the middle of each visible box is painted with the colours of its image and its place; of `pixels` the missing box is
 all of one colour, drawn at random, and the cell shows it.
@@ -41,6 +44,7 @@ from fastai.metrics import AccumMetric
 from pydantic import model_validator
 from torch import nn
 
+from sslwang.box_filling import from_borders, mean_colour, nearest_box, psnr
 from sslwang.box_solvers import fewer_by_colour
 from sslwang.data.boxes import CORNERS, MARK, Cutter, marked, palette
 from sslwang.data.pictures import Shown
@@ -134,7 +138,7 @@ class MissingBoxItems(PatchworkItems):
             if outputs is not None:
                 share = explained(outputs[r][None], box[None])
                 shown.images.append(outputs[r])
-                shown.captions.append(f"said, R2 {share:.2f}")
+                shown.captions.append(f"said, R2 {share:.2f}, {psnr(outputs[r], box):.1f} dB")
                 shown.right.append(share > 0.5)
             rows.append(shown)
         return rows
@@ -225,10 +229,10 @@ class MissingBox(ClassTask):
         return value * seen / (seen + 1) if summed and s.target == "position" else value
 
     def metrics(self) -> list:
-        """R2 and mean absolute error, or as of `ClassTask`."""
+        """R2, mean absolute error and PSNR, or as of `ClassTask`."""
         if self.settings.target != "pixels":
             return super().metrics()
-        return [AccumMetric(f, flatten=False) for f in (explained, absolute_error)]
+        return [AccumMetric(f, flatten=False) for f in (explained, absolute_error, psnr)]
 
     def score(self, outputs: torch.Tensor, *targets: torch.Tensor) -> float:
         """Share that is right, or R2 with values below 0 counted as 0."""
@@ -258,6 +262,26 @@ class MissingBox(ClassTask):
         lost = labels.gather(1, grey.float().argmax(1, keepdim=True))[:, 0] // s.g**2
         answer = nn.functional.one_hot(lost, s.n).float()
         return accuracy(answer[:, 0] - 0.5 if s.n == 2 else answer, target)
+
+    def baselines(self, rows: int = 256, seed: int = 0) -> dict[str, float]:
+        """See `Pretext.baselines`: of pixels, the PSNR of each way of filling the box in without learning."""
+        s = self.settings
+        if s.target != "pixels":
+            return {}
+        items = self.under(inputs="images", valid_items=rows).items(seed, "valid")
+        images, *drawn = items.first(rows)
+        picture, target = items.batch(images, *drawn)
+        cells = items.cutter.taken_up(picture, *s.layout)
+        order, missing = drawn[0], drawn[2]
+        visible = (order >= 0) & (torch.arange(order.shape[1]) != missing[:, None])
+        image = order // s.g**2
+        same = visible & (image == image.gather(1, missing[:, None]))
+        answers = {
+            "mean colour": mean_colour(cells, same),
+            "nearest box": nearest_box(cells, visible, missing, s.layout),
+            "from the borders": from_borders(cells, visible, missing, s.layout),
+        }
+        return {f"{name}, PSNR in dB": psnr(answer, target) for name, answer in answers.items()}
 
     def probes(self) -> dict[str, Callable[[tuple], float]]:
         """See `Pretext.probes`. Only for two images of 2 x 2 boxes all ways to part the boxes are tried."""
