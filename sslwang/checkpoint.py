@@ -165,7 +165,9 @@ class Checkpoints:
             if hashlib.sha256(data[name]).hexdigest() != digest:
                 raise ValueError(f"{name} is damaged (its hash is not that of the manifest)")
         parts = manifest["parts"]
-        tensors, rest = load(data.pop(parts["tensors"])), json.loads(data.pop(parts["rest"]))
+        # clones: what is loaded shares the bytes of the file, and a gradient must not be a view
+        tensors = {name: t.clone() for name, t in load(data.pop(parts["tensors"])).items()}
+        rest = json.loads(data.pop(parts["rest"]))
         return Checkpoint(number, tensors, rest, data)
 
     def _clear(self) -> None:

@@ -42,7 +42,7 @@ class Gate:
     reports: Path = Path("reports")
     max_age: float | None = None
     allow_warnings: bool = False
-    budget: float | None = 180.0
+    budget: float | None = 600.0
 
     def verified(self, task: Pretext, device: str = "auto") -> dict[str, Any]:
         """The newest pass that holds for this task, as a run's record keeps it. Nothing is written.
@@ -62,9 +62,9 @@ class Gate:
             except gate.GateRefused as e:
                 refused = refused or e
         why = str(refused) if refused else f"{task.id} was not examined yet below {self.reports}"
-        hint = " --allow-warnings accepts that;" if refused and "the verdict was warn" in why else ""
+        hint = " (--allow-warnings);" if refused and "the verdict was warn" in why else ""
         raise gate.GateRefused(
-            f"no pretraining without a pass: {why};{hint} run `{examining(task, self.reports, device)}`, or add "
+            f"no pretraining without a pass: {why}{hint or ';'} run `{examining(task, self.reports, device)}`, or add "
             "--examine (--no-gate does without, and the run says so)"
         )
 
@@ -85,7 +85,9 @@ class Gate:
             diagnosis.files[gate.PASS] = signed
         folder = write_run(diagnosis, self.reports)
         if diagnosis.partial:
-            raise gate.GateRefused(f"the examination was interrupted, which gives no pass; its report is in {folder}")
+            ended = gate.GateRefused(f"the examination was interrupted, which gives no pass; its report is in {folder}")
+            ended.exit_code = 130
+            raise ended
         try:
             return _noted(folder, gate.verify(folder, identity, self.max_age, self.allow_warnings))
         except gate.GateRefused as e:
@@ -116,12 +118,10 @@ def examining(task: Pretext, reports: Path, device: str = "auto") -> str:
     plain = flat_settings(type(task)().settings)
     changed = {n: v for n, v in flat_settings(task.settings).items() if plain[n] != v}
     lengths = () if task.settings.rows == "frozen" else LENGTHS
-    sets = [f"--set={n}={v}" for n, v in changed.items() if n not in lengths]
-    more = [
-        *([f"--out={reports}"] if reports != Path("reports") else []),
-        *([f"--device={device}"] * (device != "auto")),
-    ]
-    return shlex.join(["diagnose", "run", "--task", task.id, *sets, *more])
+    sets = [part for n, v in changed.items() if n not in lengths for part in ("--set", f"{n}={v}")]
+    where = [] if reports == Path("reports") else ["--out", str(reports)]
+    on = [] if device == "auto" else ["--device", device]
+    return shlex.join(["diagnose", "run", "--task", task.id, *sets, *where, *on])
 
 
 def _at_length_of(task: Pretext, report: Diagnosis) -> Pretext:

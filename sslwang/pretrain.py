@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -172,6 +172,7 @@ def pretrain(
 
     def allowed() -> dict[str, Any]:
         runs.writable(out)
+        _ = task.sides  # images that are missing or damaged are told before anything else
         return _asked(gate, gates, task, chosen.seed, device, told, progress, skipped)
 
     with random_streams(), launch.group(place) as place:
@@ -363,7 +364,7 @@ def _opened(path: Path | str) -> PretrainRun:
 
 
 def _recorded_task(run: PretrainRun) -> Pretext:
-    return task_of(run.task, {name: str(value) for name, value in run.settings.items()})
+    return task_of(run.task, run.settings)
 
 
 def _refuse_changed(run: PretrainRun, now: Identity, changed_code: bool) -> list[str]:
@@ -421,7 +422,8 @@ def _train(
     if not launch.first and found is not None:
         seed_everything(options.seed + launch.rank + keeper.steps)
     done = found is not None and keeper.over
-    with learn.no_logging(), launch.prepared(learn), _signals(keeper):
+    alone = run.alone() if launch.first else nullcontext()
+    with alone, learn.no_logging(), launch.prepared(learn), _signals(keeper):
         if not done:
             told.began(run, keeper.steps, epochs * len(learn.dls.train), epochs)
             fit = {"one-cycle": learn.fit_one_cycle, "flat-cosine": learn.fit_flat_cos}[options.schedule]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from sslwang.models.weights import load_weights, read_weights
 
 RECORD, STATE, WATCH, TENSORBOARD = "run.json", "state", "watch", "tensorboard"
 ENCODER, BEST, MODEL = "encoder.safetensors", "encoder-best.safetensors", "model.safetensors"
+LOCK = ".lock"
 SCHEMA = 1
 TIME = "%Y-%m-%dT%H-%M-%S"
 
@@ -118,6 +120,34 @@ class PretrainRun:
     def put(self, name: str, data: bytes) -> None:
         """Write another file of the run, whole or not at all. Raises OSError."""
         put(self.path / name, data)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, no other process trains this run, where the system can tell; what killed ones left half written goes.
+
+        Raises:
+            DiagnoseError: another process trains it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            yield
+            return
+        try:
+            file = (self.path / LOCK).open("a")
+        except OSError as e:
+            raise DiagnoseError(f"{self.path}: cannot be written ({e.strerror})") from e
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DiagnoseError(f"{self.path}: another process is training this run") from None
+            except OSError:  # a file system without locks
+                pass
+            for left in self.path.glob(".*.part"):
+                with suppress(OSError):
+                    left.unlink()
+            yield
 
 
 def new_folder(out: Path, task: str) -> Path:
