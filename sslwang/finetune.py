@@ -384,7 +384,8 @@ class Predictions:
 def predict(learner: Learner) -> Predictions:
     """Probabilities of all validation images, in their order, in float32 and evaluation mode."""
     net, loader = learner.model.eval(), learner.dls.valid
-    logits, labels = zip(*((net(x).float().cpu(), y.cpu()) for x, y in loader))
+    with random_streams():  # of which to begin a pass over a loader draws
+        logits, labels = zip(*((net(x).float().cpu(), y.cpu()) for x, y in loader))
     probabilities = torch.cat(logits).double().softmax(1).float().numpy()
     items = loader.dataset
     return Predictions(probabilities, torch.cat(labels).numpy(), items.images.names, items)

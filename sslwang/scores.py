@@ -73,9 +73,13 @@ def elsewhere(probabilities: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def masked(probabilities: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Probabilities given that the class is one of `places`: others 0, rows scaled to sum 1 (rows of 0 stay)."""
-    p = np.zeros_like(_checked(probabilities))
-    p[:, places] = np.asarray(probabilities)[:, places]
+    """Probabilities given that the class is one of `places`: others 0, rows scaled to sum 1 (rows of 0 stay). Where all
+    classes are in `places`, the probabilities as they are."""
+    whole = _checked(probabilities)
+    if len(np.unique(places)) == whole.shape[1]:
+        return whole  # to scale sums of nearly 1 would move rows from bin to bin
+    p = np.zeros_like(whole)
+    p[:, places] = whole[:, places]
     total = p.sum(1, keepdims=True)
     return np.divide(p, total, out=p, where=total > 0)
 
