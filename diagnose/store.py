@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MEMORY = 64_000_000
 DISK = 200_000_000
 BLOCK_RECORDS = 64
-KEEP = frozenset({"alarms", "unrecorded"})
+KEEP = frozenset({"alarms", "marks", "unrecorded"})
 
 _MARK = "store-format-1"
 _TABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

@@ -71,6 +71,9 @@ class Listener:
     def on_alarm(self, raised: Raised) -> None:
         """An alarm was raised."""
 
+    def on_mark(self, step: int, name: str) -> None:
+        """Something of that name begins with this step; see `Watch.mark`."""
+
     def on_end(self, store: Store) -> None:
         """A fit has ended, however it ended, and all of its rows were told."""
 
@@ -171,6 +174,14 @@ class Watch(Callback):
     def raised(self) -> list[Raised]:
         """Every alarm so far, over all fits."""
         return list(self.recording.history)
+
+    def mark(self, name: str) -> None:
+        """Note where something begins, such as a stage of a curriculum: with the next training step.
+
+        It becomes a row of the table `marks`, a line in figures of the loss, and a text in TensorBoard and Comet. Call
+        it while a fit is under way: listeners hear of nothing before its first batch.
+        """
+        self.recording.mark(name)
 
     def close(self) -> None:
         """End what listeners hold open, such as an experiment of Comet; the end of the process does it too."""
@@ -412,6 +423,11 @@ class Recording:
         self._write()
         if fitted:
             self.tell("on_end", self.store)
+
+    def mark(self, name: str) -> None:
+        """See `Watch.mark`."""
+        self.store.append("marks", {"step": [self.step], "name": [name]})
+        self.tell("on_mark", self.step, name)
 
     def flush(self, learn: Any = None) -> None:
         """Reduce and write what is pending."""

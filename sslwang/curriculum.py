@@ -32,10 +32,11 @@ class StageMark:
 class Curriculum(Callback):
     """Trains on the loaders of one stage after the other.
 
-    After each epoch the metric on the validation loader of the stage is compared with its threshold. Once it is
-    passed, the Learner's loaders are those of the next stage from the next epoch on. In the last stage nothing changes
-    any more. Batches of all stages must have the same shapes, the Learner keeps its optimizer, and `dls` stays that of
-    the last stage when training ends. The next `fit` goes on in the stage that was reached.
+    After each epoch the metric on the validation loader of the stage is compared with its threshold. Once it is passed,
+    the Learner's loaders are those of the next stage from the next epoch on. In the last stage nothing changes any
+    more. Where a stage begins is told to a `diagnose.Watch` on the same Learner, and so to its store, its figures of
+    the loss, TensorBoard and Comet. Batches of all stages must have the same shapes, the Learner keeps its optimizer,
+    and `dls` stays that of the last stage when training ends. The next `fit` goes on in the stage that was reached.
 
     Args:
         stages: loaders by name, the easiest first, or functions that make them when they are needed.
@@ -71,6 +72,7 @@ class Curriculum(Callback):
         self.marks: list[StageMark] = []
         self.steps = self.epochs = 0
         self._trained = False
+        self._told = 0
 
     @property
     def stage(self) -> int:
@@ -87,8 +89,12 @@ class Curriculum(Callback):
         self._trained = False
 
     def before_train(self) -> None:
-        """Epochs that only validate do not count."""
+        """Epochs that only validate do not count. A `Watch` on the same Learner is told of the stage that begins."""
         self._trained = True
+        watch = getattr(self.learn, "watch", None)
+        for mark in self.marks[self._told :] if watch is not None else ():
+            watch.mark(f"stage {mark.stage}")
+        self._told = len(self.marks)
 
     def after_batch(self) -> None:
         """Training batches are counted over all fits."""

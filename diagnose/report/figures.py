@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PLACES = 40  # layers or parameters that one figure names at most
 PANELS = 12  # heat maps in one figure at most
+MARKS = 12  # of what began while a model trained, in one figure at most
 WIDE = 9.0  # inches
 USUAL = -3  # log10 of a usual update against its weight: Karpathy 2015, CS231n, "Ratio of weights:updates"
 SHOWN_LAYERS = ("std", "zeros", "dead"), ("gradients.l2", "updates.ratio", "weights.distance")
@@ -195,7 +196,7 @@ def ladder(check: CheckResult) -> Figure | None:
 
 @_styled
 def loss(found: Recorded) -> Figure | None:
-    """Loss and learning rate of every recorded step."""
+    """Loss and learning rate of every recorded step, and what began with which."""
     curve = found.curves.get("loss")
     if curve is None or not np.isfinite(curve.values).any():
         return None
@@ -207,6 +208,12 @@ def loss(found: Recorded) -> Figure | None:
     _line(top, curve, _colours()[BLUE], "loss of the batch")
     top.set_ylim(low, high)
     _mark_broken(top, curve)
+    for step, name in found.marks[:MARKS]:
+        top.axvline(step, color="0.4", linewidth=1, linestyle=":")
+        top.annotate(
+            label(name), (step, 1), xycoords=top.get_xaxis_transform(), xytext=(2, -2), textcoords="offset points",
+            rotation=90, ha="left", va="top", fontsize=8, color="0.3",
+        )  # fmt: skip
     top.set_ylabel("training loss")
     top.legend(loc="best")
     for i, (name, rate) in enumerate(list(rates.items())[:6]):

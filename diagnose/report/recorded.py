@@ -204,6 +204,7 @@ class Recorded:
         grids: by table: activations, units, weights, gradients, updates. histograms: by table.
         alarms: in the order they were raised.
         notes: what could not be recorded, and why, by place.
+        marks: (step, name) of what began with a step, such as the stages of a curriculum.
     """
 
     steps: int
@@ -214,6 +215,7 @@ class Recorded:
     histograms: dict[str, Histograms]
     alarms: list[Raised] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
+    marks: list[tuple[int, str]] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -270,7 +272,7 @@ def recorded(store: Store, most: int = MOST) -> Recorded | None:
     every = steps[0]
     return Recorded(
         len(every), int(every[0]), int(every[-1]), curves, grids, histograms, _alarms(store, tables),
-        _notes(store, tables),
+        _notes(store, tables), _marks(store, tables),
     )  # fmt: skip
 
 
@@ -396,6 +398,11 @@ def _places(rows: pa.Table, keys: list[str]) -> tuple[list[str], np.ndarray]:
 def _notes(store: Store, tables: set[str]) -> dict[str, str]:
     rows = store.arrow("unrecorded").to_pylist() if "unrecorded" in tables else []
     return {r["where"] or "the model": r["reason"] or "" for r in rows}
+
+
+def _marks(store: Store, tables: set[str]) -> list[tuple[int, str]]:
+    rows = store.arrow("marks").to_pylist() if "marks" in tables else []
+    return [(r["step"], r["name"] or "") for r in rows]
 
 
 def _alarms(store: Store, tables: set[str]) -> list[Raised]:

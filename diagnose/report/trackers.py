@@ -96,6 +96,10 @@ class Tracker(ABC):
         said = f"**{_plain(raised.id)}**{where} at step {raised.step:,}: {_plain(raised.message)}"
         self.text("alarms", said, raised.step)
 
+    def mark(self, step: int, name: str) -> None:
+        """Something of that name begins with a step."""
+        self.text("marks", f"**{_plain(name)}** begins with step {step:,}", step)
+
     @abstractmethod
     def settings(self, values: Mapping[str, Value], results: Mapping[str, float]) -> None:
         """Settings of the run, and the numbers that it is compared by."""
@@ -196,6 +200,8 @@ def _tell_recorded(tracker: Tracker, found: Recorded) -> None:
             tracker.histograms(int(kept.steps[k]), {n: b for n, b in found_bins.items() if b is not None})
     for raised in found.alarms:
         tracker.alarm(raised)
+    for step, name in found.marks:
+        tracker.mark(step, name)
     if found.notes:
         lines = [f"- {_plain(place)}: {_plain(why)}" for place, why in found.notes.items()]
         tracker.text("report/4 not recorded", "\n".join(lines))
@@ -343,6 +349,10 @@ class Live(Listener):
     def on_alarm(self, raised: Raised) -> None:
         if self.tracker is not None:
             self.tracker.alarm(raised)
+
+    def on_mark(self, step: int, name: str) -> None:
+        if self.tracker is not None:
+            self.tracker.mark(step, name)
 
     def on_end(self, store: Store) -> None:
         if self.tracker is None:

@@ -7,9 +7,14 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.metrics import AccumMetric
 from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from diagnose.errors import DiagnoseError
+from diagnose.report import figures
+from diagnose.report.recorded import recorded
+from diagnose.store import Store
+from diagnose.watch import Watch
 from sslwang.curriculum import Curriculum, StageMark
 from sslwang.tasks.patchwork import Patchwork
 
@@ -109,3 +114,32 @@ def test_patchwork_grows_from_two_images_to_all_under_one_network():
     learn = task.learner(0)
     fit(learn, 3, curriculum)
     assert [m.stage for m in curriculum.marks] == ["n=2", "n=4", "n=8"]
+
+
+def test_a_watch_hears_where_stages_begin_and_shows_it(tmp_path):
+    watch = Watch(tmp_path / "run", first=100, alarms=False, tensorboard=True)
+    curriculum = Curriculum({f"v={v}": loaders(v) for v in (1, 2, 3)}, [1.0, 9.0], metric="level")
+    learn = learner()
+    learn.add_cb(watch)
+    fit(learn, 3, curriculum)
+    watch.close()
+    marks = watch.frame("marks")
+    assert list(zip(marks.step, marks.name)) == [(0, "stage v=1"), (3, "stage v=2")]
+    found = recorded(Store.read(tmp_path / "run"))
+    assert found.marks == [(0, "stage v=1"), (3, "stage v=2")]
+    assert [t.get_text() for t in figures.loss(found).axes[0].texts] == ["stage v=1", "stage v=2"]
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    told = [(e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors("marks/text_summary")]
+    assert told == [(0, "**stage v=1** begins with step 0"), (3, "**stage v=2** begins with step 3")]
+
+
+def test_a_watch_that_comes_later_is_told_of_later_stages_only():
+    curriculum = Curriculum({"easy": loaders(1), "hard": loaders(2)}, 1.0, metric="level")
+    learn = learner()
+    learn.add_cb(curriculum)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(1)
+        watch = Watch(alarms=False)
+        learn.fit(2, cbs=watch)
+    assert watch.frame("marks").name.tolist() == ["stage hard"]
