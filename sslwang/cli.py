@@ -19,6 +19,7 @@ from rich.table import Table
 
 from diagnose.errors import DiagnoseError
 from diagnose.registry import entries, load
+from sslwang.commands.loaders import loaders
 
 if TYPE_CHECKING:
     from diagnose.task import Task
@@ -206,6 +207,9 @@ def _circumstances() -> str:
     commit = git.stdout.strip() or "no git checkout"
     today = datetime.datetime.now(datetime.UTC).date()
     return f"{today}, {commit}, torch {torch.__version__}, {platform.machine()} with {os.cpu_count()} cores"
+
+
+app.command()(loaders)
 
 
 def main() -> None:
