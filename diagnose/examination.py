@@ -1,8 +1,9 @@
 """The examination: what to run next within the budget, and from evidence to diagnosis.
 
 Inspections come first, then probes, then the one-batch trial. Suspected causes are settled from the cheapest on; the
-learning-rate ladder comes when no other cause is proven. What cannot change the verdict any more is left out and
-listed.
+learning-rate ladder comes when no other cause is proven, and last where the batch is learned. Before the extra checks
+spend the budget, time is kept back to prove what those before them brought up. What cannot change the verdict any more
+is left out and listed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from diagnose.trial import LEARNED, BudgetSpent, level
 
 BASELINE = "overfit-one-batch"
 LADDER = "learning-rate-ladder"
+LABELS = "labels-informative"
 GAUGES = "gauges"  # folder of a run: what the gauges recorded while it trained on one batch
 
 
@@ -149,20 +151,44 @@ class _Examination:
         self._settle("inspection")
         if not self._proven():
             self._settle("trial")
-        late = [c for c in trials if c not in early]
-        while late and not self._proven():
-            check = late.pop(0)
-            self._run_checks([check])
-            self._settle("inspection")
-            self._settle("trial")
-        self._leave_out_all(late, "not needed: a cause is proven already")
+        late, last = self._order_late([c for c in trials if c not in early])
+        self._until_proven(late)
         if any(c.status == "fail" for c in self.state.checks) and not self._proven():
-            self._run_checks(extra)
-            self._settle("trial")
+            self._search(extra)
+            self._until_proven(last)
             if not self._proven():
                 self._settle_together()
         else:
             self._leave_out_all(extra, "an extra check: --all or --only runs it")
+            self._until_proven(last)
+
+    def _order_late(self, late: list[Check]) -> tuple[list[Check], list[Check]]:
+        """Trials beyond one batch, as they run, and those that run after the extra checks. Where the batch is learned
+        the ladder comes last, since no rung changes the verdict then. Where it is not, what is learned of many rows
+        says least."""
+        if self._learned():
+            return sorted(late, key=lambda c: c.id == LADDER), []
+        return [c for c in late if c.id != LABELS], [c for c in late if c.id == LABELS]
+
+    def _until_proven(self, checks: Iterable[Check]) -> None:
+        rest = list(checks)
+        while rest and not self._proven():
+            self._run_checks([rest.pop(0)])
+            self._settle("inspection")
+            self._settle("trial")
+        self._leave_out_all(rest, "not needed: a cause is proven already")
+
+    def _search(self, extra: list[Check]) -> None:
+        "Extra checks, then the proofs of what they brought up; before the time for a pair of trials is gone, at once."
+        rest = list(extra)
+        trained = self.lab.__dict__.get("baseline")
+        reserve = 2 * trained.seconds if trained else 0.0
+        while rest and not self._proven():
+            self._run_checks([rest.pop(0)])
+            if self.lab.time_left < reserve:
+                self._settle("trial")
+        self._leave_out_all(rest, "not needed: a cause is proven already")
+        self._settle("trial")
 
     def _leave_out_all(self, checks: Iterable[Check], reason: str) -> None:
         for check in checks:
@@ -211,7 +237,8 @@ class _Examination:
         self.state.unchecked.append(Unchecked(id=id, reason=reason))
 
     def _out_of_time(self, id: str) -> None:
-        self.state.left_out_for_time = True
+        if not (id == LADDER and self._learned()):  # no rung changes the verdict then
+            self.state.left_out_for_time = True
         self._leave_out(id, f"the budget of {self.budget:.0f} s was spent")
 
     # ---- causes --------------------------------------------------------------------------------------------------

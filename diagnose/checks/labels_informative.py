@@ -3,7 +3,7 @@
 ## What it does
 Trains a copy on 128 rows of the training loader for a few passes, and computes its loss on 64 rows that it never saw:
 with their own targets, and with these targets in 199 random orders. If the true order is no better than random ones,
-it trains another copy on up to 320 rows for longer, and asks again on up to 256 rows.
+it trains another copy on up to 320 rows for 20 passes, and asks again on up to 256 rows.
 
 ## Why it matters
 Labels that are shuffled, shifted by one or joined to the wrong files are memorised like true ones: one batch is
@@ -39,17 +39,18 @@ LIKELY = 0.01  # p up to which the few rows suffice
 CHANCE = 0.02  # p up to which the many do
 BY_HEART = 0.1  # of the training rows: clearly more than the best constant
 FEWEST = 4  # batches held out
+LEAST = 48  # steps, where there are fewer rows
 
 
 class Round(NamedTuple):
-    """Batches to train on and to hold out, and steps."""
+    """Batches to train on and to hold out, and passes over the former."""
 
     train: int
     held_out: int
-    steps: int
+    passes: int
 
 
-FEW, MANY = Round(8, 4, 48), Round(20, 16, 400)
+FEW, MANY = Round(8, 4, 6), Round(20, 16, 20)
 
 
 class LabelsInformative(Check):
@@ -57,7 +58,7 @@ class LabelsInformative(Check):
 
     stage = "trial"
     order = 45
-    cost = "48 steps on 16 rows; 400 more if these teach nothing that holds for other rows"
+    cost = "48 steps on 16 rows; up to 400 more if these teach nothing that holds for other rows"
 
     def measure(self, lab: Lab) -> EvidenceList:
         if lab.task is not None:
@@ -78,7 +79,7 @@ class LabelsInformative(Check):
         held_out, train = pieces[:held], pieces[held:][: size.train]
         if len(train) < FEWEST:
             raise NotApplicable(f"the loader gives fewer than {2 * FEWEST * lab.rows} rows")
-        trial = trial_on(lab, train, steps=size.steps)
+        trial = trial_on(lab, train, steps=max(size.passes * len(train), LEAST))
         chance = math.nan if trial.stopped == "not finite" else chance_of_targets(trial.learner, held_out, lab.seed)
         few = size is FEW
         expected = f"<= {LIKELY if few else CHANCE:g}"

@@ -3,7 +3,8 @@
 ## What it does
 Takes the first 60 steps of the trial at the configured rate, then trains copies at rates ten times higher until
 nothing is learned or the loss is not finite, and ten times lower until nothing is learned. If the configured rate
-learns the batch (0.8), the walk ends on either side with the first rung that does not, or the second one.
+learns the batch (0.8), the walk ends on either side with the first rung that does not, or the second one, or where the
+time is spent: no rung changes the verdict then.
 
 ## Why it matters
 The notes: "in lieu of LR finder, multiply the LR by 10 until I get NaNs, then divide by 10 until I get no learning".
@@ -28,7 +29,7 @@ from diagnose.changes import learning_rate, rate_text, scaled_rate
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
 from diagnose.lab import Lab
-from diagnose.trial import LEARNED, WINDOW
+from diagnose.trial import LEARNED, WINDOW, BudgetSpent
 
 RUNG_STEPS = 60
 NOTHING = 0.1  # a rung that learns less has learned nothing
@@ -54,7 +55,12 @@ class LearningRateLadder(Check):
         for direction in (1, -1):
             for i in range(1, most + 1):
                 power = direction * i
-                learned[power] = self._rung(lab, power)
+                try:
+                    learned[power] = self._rung(lab, power)
+                except BudgetSpent:
+                    if not lab.baseline.is_learned:
+                        raise
+                    break
                 found = max((v for v in learned.values() if not math.isnan(v)), default=0.0) >= LEARNED
                 broke = direction > 0 and (math.isnan(learned[power]) or learned[power] < -1)
                 if broke or (found and not learned[power] >= edge):
