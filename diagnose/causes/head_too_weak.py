@@ -8,12 +8,14 @@ The features may hold everything: the head can't say it. A softmax of scores wit
 to one of ten classes.
 
 ## How it is found
-The last resort among the causes: the batch is not learned, its features are apart (the check `feature-collapse`), and
-the last layer alone, on frozen features, does no better (the check `head-only`).
+Whatever the features, the last layer cannot give what the loss asks for: with features and layer free, less than 0.8
+of the batch is within reach (the check `head-floor`). Or, as the last resort among the causes: the batch is not
+learned, its features are apart (the check `feature-collapse`), and the last layer alone, on frozen features, does no
+better (the check `head-only`).
 
 ## How it is proven
-A head of two layers and a ReLU on the same features: the same batch is learned in as many steps. As it is, and with the
-same head drawn anew, it is not.
+A head of two layers and a ReLU on the same features: the same batch is learned in as many steps. As it is it is not,
+nor with the same head drawn anew, which is not tried where no features help.
 
 ## How to fix
     head = nn.Sequential(nn.Linear(features, 128), nn.ReLU(), nn.Linear(128, classes))
@@ -27,19 +29,17 @@ anew learns, and this cause is not proven.
 Wang et al. 2017, "NormFace" (a softmax of cosines needs a scale); the notes' checklist, items 2 and 17.
 """
 
-from typing import Any
-
 import torch
 from fastai.learner import Learner
-from torch import Tensor, nn
+from torch import nn
 
-from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
 from diagnose.causes._pairs import paired_with_control
-from diagnose.causes._reading import number
+from diagnose.causes._reading import number, text
 from diagnose.changes import Change, fresh_optimizer
-from diagnose.checks._probing import hooked
+from diagnose.checks import amount
+from diagnose.checks.head_floor import last_layer
 from diagnose.diagnosis import Fix
-from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED
 
@@ -48,12 +48,17 @@ APART = 0.01  # of their size: features of healthy subjects start at 0.04 or mor
 
 
 class HeadTooWeak(Cause):
-    """Suspected when features are apart, and neither the whole nor its last layer learns."""
+    """Suspected when no features would do, or neither the whole nor its last layer learns."""
 
     explains = ("lr-too-high", "lr-too-low")
     questions = (2, 17)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
+        reach = number(findings, "head-floor", "within reach")
+        if reach < LEARNED:
+            name = text(findings, "head-floor", "last layer")
+            reason = f"with any features at all, {name} can learn {amount(reach)} of the batch"
+            return Suspicion(0.9, reason, [name], {"bounded": True})
         whole, alone = (number(findings, "head-only", "learned", w) for w in ("as it is", "changed"))
         apart = number(findings, "feature-collapse", "spread over rows", "eval")
         if not (whole < LEARNED and alone < LEARNED and apart >= APART):
@@ -62,7 +67,8 @@ class HeadTooWeak(Cause):
         return Suspicion(0.3, reason, ["the last layer"])
 
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
-        name, features, outputs = _last(lab)
+        name, given, out, _ = last_layer(lab, lab.twin().model)
+        features, outputs = given.shape[1], out.shape[1]
 
         def apply(twin: Learner) -> None:
             like = next(twin.model.parameters())
@@ -73,7 +79,7 @@ class HeadTooWeak(Cause):
         return Change(f"a head of two layers in place of {name}", apply)
 
     def _anew(self, lab: Lab) -> Change:
-        name, _, _ = _last(lab)
+        name = last_layer(lab, lab.twin().model)[0]
 
         def apply(twin: Learner) -> None:
             for p in twin.model.get_submodule(name).parameters():
@@ -84,6 +90,8 @@ class HeadTooWeak(Cause):
         return Change(f"{name} drawn anew", apply)
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
+        if suspicion.facts.get("bounded"):
+            return paired_trial(lab, self.cure(lab, suspicion))  # drawn anew the head has the same bound
         return paired_with_control(
             lab, self.cure(lab, suspicion), self._anew(lab), "learned with the same head drawn anew"
         )
@@ -93,21 +101,6 @@ class HeadTooWeak(Cause):
             text="Use a head of two layers, or give a cosine head a scale of 10 or more.",
             code="head = nn.Sequential(nn.Linear(features, 128), nn.ReLU(), nn.Linear(128, classes))",
         )
-
-
-def _last(lab: Lab) -> tuple[str, int, int]:
-    "Name, features and outputs of the module with weights that runs last, on (rows, features)."
-    model = lab.twin().model
-    names = {m: n for n, m in model.named_modules() if n and any(p.ndim > 1 for p in m.parameters(recurse=False))}
-    ran: list[tuple[str, Any, Any]] = []
-    with hooked(names, lambda m, given, out: ran.append((names[m], given, out))):
-        lab.forward(model)
-    if len({n for n, _, _ in ran}) < 2:
-        raise NotApplicable("there is no encoder before the last layer")
-    name, given, out = ran[-1]
-    if len(given) != 1 or not all(isinstance(t, Tensor) and t.ndim == 2 for t in (*given, out)):
-        raise NotApplicable(f"{name} does not take and give (rows, features)")
-    return name, given[0].shape[1], out.shape[1]
 
 
 def _put(model: nn.Module, name: str, module: nn.Module) -> None:

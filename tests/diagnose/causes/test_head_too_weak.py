@@ -7,6 +7,7 @@ from torch import nn
 ID = "head-too-weak"
 ONLY = (
     "overfit-one-batch",
+    "head-floor",
     "head-only",
     "feature-collapse",
 )
