@@ -5,7 +5,10 @@ matter there, and by `diagnose bench` in whole examinations.
 """
 
 import pytest
-from learners import digits
+import torch
+from fastai.learner import Learner
+from learners import digits, loaders_of
+from torch import nn
 
 from diagnose import registry
 from diagnose.errors import NotApplicable, SubjectError
@@ -63,6 +66,22 @@ UNMIX = [
 @pytest.mark.parametrize(("id", "target"), UNMIX)
 def test_fault_in_unmix_is_named_first_and_proven(id, target):
     is_named(from_task("unmix", {"target": target}, seed=0, device="cpu"), FAULTS[id], 0)
+
+
+def test_activations_are_not_removed_where_a_linear_model_is_enough():
+    x = torch.randn(400, 80, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Linear(80, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+    learn = Learner(loaders_of(x, (x[:, 0] > 0).long()), model, loss_func=nn.CrossEntropyLoss(), lr=3e-3)
+    with pytest.raises(NotApplicable, match="a linear model is enough"):
+        FAULTS["activations-removed"].inject(learn)
+    assert isinstance(learn.model[1], nn.ReLU)
+
+
+def test_labels_are_not_shuffled_where_the_target_is_the_input():
+    x = torch.rand(400, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    learn = Learner(loaders_of(x, x), nn.Conv2d(1, 1, 3, padding=1), loss_func=nn.MSELoss(), lr=3e-3)
+    with pytest.raises(NotApplicable, match="no labels"):
+        FAULTS["labels-shuffled"].inject(learn)
 
 
 def test_every_fault_names_a_cause_that_exists():
