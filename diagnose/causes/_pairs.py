@@ -31,9 +31,10 @@ def several_batches(lab: Lab, count: int = PIECES, rows: int = ROWS) -> list:
     return pieces[:count]
 
 
-def paired_on_several(lab: Lab, change: Change) -> Settled:
-    """As `paired_trial`, over several different batches to the last step: what one batch forgives shows there."""
-    batches = several_batches(lab)
+def paired_on_several(lab: Lab, change: Change, rows: int = ROWS) -> Settled:
+    """As `paired_trial`, over several different batches of `rows` rows to the last step: what one batch forgives shows
+    there."""
+    batches = several_batches(lab, rows=rows)
     try:
         before = lab.trial(batches=batches, stop_at=math.inf)
     except SubjectError as e:

@@ -11,7 +11,8 @@ mean learns.
 The loss of the batch given twice over is twice the loss; or the best constant lies below 0.001 or above 1000.
 
 ## How it is proven
-A trial on one whole batch with the loss rescaled to its mean per item: learned, and as it is not.
+A trial on one whole batch with the loss rescaled to its mean per item: learned, and as it is not. Where a net with
+norm layers learns one batch all the same, under an optimizer that does not divide the scale out, on eight batches.
 
 ## How to fix
     learn.loss_func = nn.BCEWithLogitsLoss(reduction="mean")
@@ -25,6 +26,8 @@ The notes' checklist, item 1; fastai#3023 (accumulation changes the loss scale).
 """
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
+from diagnose.causes._pairs import paired_on_several
+from diagnose.causes._reading import by_place, number
 from diagnose.changes import Change, scaled_loss
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
@@ -39,14 +42,14 @@ class LossScale(Cause):
     questions = (1,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
-        ratio = findings.value("loss-contract", "loss of the batch twice over / of the batch", 1.0)
-        constant = findings.value("first-loss", "best constant", 1.0)
+        ratio = number(findings, "loss-contract", "loss of the batch twice over / of the batch")
+        constant = number(findings, "first-loss", "best constant")
         if abs(ratio - 2) < 0.1:
             return Suspicion(
                 0.8,
                 f"the loss is a sum: given twice over, the batch's loss is {ratio:.2f} times as large",
                 ["the loss"],
-                {"sum": True},
+                {"sum": True, "plain": not by_place(findings, "optimizer-settings", "eps")},
             )
         if 0 < abs(constant) < 1e-3 or 1e3 < abs(constant) < float("inf"):
             return Suspicion(
@@ -60,7 +63,14 @@ class LossScale(Cause):
         return scaled_loss(suspicion.facts["factor"], "loss rescaled to about 1")
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
-        return paired_trial(lab, self.cure(lab, suspicion), lab.whole_batch if suspicion.facts.get("sum") else None)
+        change, whole = self.cure(lab, suspicion), lab.whole_batch
+        if not suspicion.facts.get("sum"):
+            return paired_trial(lab, change)
+        found = paired_trial(lab, change, whole)
+        if not found.proven and suspicion.facts.get("plain"):
+            several = paired_on_several(lab, change, len(tensors(whole)[0]))
+            found = several if several.proven else found
+        return found
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         if suspicion.facts.get("sum"):
