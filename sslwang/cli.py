@@ -19,7 +19,11 @@ from rich.table import Table
 
 from diagnose.errors import DiagnoseError
 from diagnose.registry import entries, load
+from sslwang.commands.evaluate import evaluate
 from sslwang.commands.loaders import loaders
+from sslwang.commands.pretrain import pretrain
+from sslwang.commands.study import study
+from sslwang.commands.transfer import transfer
 
 if TYPE_CHECKING:
     from diagnose.task import Task
@@ -209,7 +213,11 @@ def _circumstances() -> str:
     return f"{today}, {commit}, torch {torch.__version__}, {platform.machine()} with {os.cpu_count()} cores"
 
 
+app.command()(evaluate)
 app.command()(loaders)
+app.command()(pretrain)
+app.command()(study)
+app.command()(transfer)
 
 
 def main() -> None:
