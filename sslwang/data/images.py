@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from fastai.data.external import fastai_path
 from fastai.data.transforms import image_extensions
 from PIL import Image, ImageOps
 
@@ -126,6 +127,18 @@ def folder_of(path: str | os.PathLike) -> Path:
     if not os.access(folder, os.R_OK | os.X_OK):
         raise DiagnoseError(f"{folder}: permission denied")
     return folder
+
+
+def kept_in(kind: str) -> Path:
+    """fastai's folder for `data` or `archive`, below `$FASTAI_HOME` (`~/.fastai` if that is not set).
+
+    Raises:
+        DiagnoseError: fastai's own folder cannot be made.
+    """
+    try:
+        return Path(fastai_path(kind))
+    except OSError as e:
+        raise DiagnoseError(f"{e.filename}: {e.strerror}; set FASTAI_HOME to a folder that can be written") from e
 
 
 def image_paths(folder: Path) -> list[Path]:

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastai.data.external import URLs, fastai_path, untar_data
+from fastai.data.external import URLs, untar_data
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diagnose.errors import DiagnoseError
-from sslwang.data.images import image_paths
+from sslwang.data.images import image_paths, kept_in
 
 try:
     import fcntl
@@ -157,8 +157,8 @@ def imagewang_root(archive: Archive = IMAGEWANG) -> Path:
     Raises:
         DiagnoseError: it cannot be fetched, or what is there is damaged or was only half unpacked.
     """
-    packed = Path(fastai_path("archive")) / archive.name
-    root = Path(fastai_path("data")) / archive.name.removesuffix(".tgz")
+    packed = kept_in("archive") / archive.name
+    root = kept_in("data") / archive.name.removesuffix(".tgz")
     if not root.exists():
         if packed.exists():
             refuse_damaged(archive, packed)

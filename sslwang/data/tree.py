@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fastai.data.external import fastai_path
 from PIL import Image
 
 from diagnose.errors import DiagnoseError
+from sslwang.data.images import kept_in
 from sslwang.data.photos import WHERE, photos
 from sslwang.data.splits import FLAT, LARGEST, SMALLEST, TRAIN_PART, TRIES, VALID_PART, Side
 
@@ -153,7 +153,7 @@ def photo_tree() -> Path:
     Raises:
         DiagnoseError: it cannot be written.
     """
-    root = Path(fastai_path("data")) / f"photos-tree-{VERSION}"
+    root = kept_in("data") / f"photos-tree-{VERSION}"
     if root.is_dir():
         return root
     try:

@@ -117,6 +117,12 @@ def test_two_workers_give_the_items_of_none():
     assert equal(list(a.valid), list(b.valid))
 
 
+def test_pinning_without_a_gpu_changes_nothing():
+    pinned = task(data={"pin": True}).loaders(0)
+    assert not pinned.train.pin_memory
+    assert equal(list(pinned.train), list(task().loaders(0).train))
+
+
 def test_fewer_items_than_one_batch_is_an_error():
     with pytest.raises(DiagnoseError, match="7 training items are fewer than one batch of 8"):
         task(items=7).loaders(0)

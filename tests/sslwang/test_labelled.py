@@ -133,6 +133,16 @@ def test_pretext_tasks_see_train_and_unsup_and_validation_only_on_request(tree):
     assert shown(*Unmix(settings).sides) == shown(*every)
 
 
+def test_a_pretext_task_goes_on_without_damaged_images_on_request(tree):
+    (tree / "unsup" / "3.png").write_bytes(b"?")
+    (tree / "val" / "dog" / "deeper" / "2.png").write_bytes(b"?")  # which it does not read
+    with pytest.raises(DiagnoseError, match=r"unsup/3\.png: not a readable image \(.*\); data\.skip_corrupt=true"):
+        sides(str(tree))
+    settings = UnmixSettings.model_validate({"data": {"source": str(tree), "skip_corrupt": True}})
+    with pytest.warns(UserWarning, match=r"1 of 28 images are damaged and left out; the first is .*unsup/3\.png"):
+        assert len(shown(*Unmix(settings).sides)) == 27
+
+
 def test_a_folder_without_validation_is_seen_whole(tree, tmp_path):
     assert len(shown(*sides(str(tree / "train")))) == 18
     with pytest.raises(DiagnoseError, match="with_val=true, but there is no folder val"):

@@ -162,10 +162,21 @@ def test_no_room_is_one_clear_line_and_leaves_nothing(tmp_path, monkeypatch):
     def full(self, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tree, "fastai_path", lambda folder: tmp_path / folder)
+    monkeypatch.setattr(tree, "kept_in", lambda folder: tmp_path / folder)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(
         DiagnoseError, match=r"photos-tree-1: cannot be written \(No space left on device\); set FASTAI_"
     ):
         photo_tree()
     assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    from fastai.data import external
+
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("FASTAI_HOME", str(tmp_path / "file" / "home"))
+    external.fastai_cfg.cache_clear()
+    with pytest.raises(DiagnoseError, match="set FASTAI_HOME to a folder that can be written"):
+        photo_tree()
+    external.fastai_cfg.cache_clear()
