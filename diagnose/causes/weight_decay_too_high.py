@@ -10,6 +10,8 @@ settle near 1 / decay. As an L2 term within Adam it outweighs the gradient of th
 ## How it is found
 From the settings of the parameter groups: rate × decay of 1e-3 or more, a fifth of each weight over 200 steps, or a
 decay of 0.1 or more, which as an L2 term is of the size of usual gradients. The usual 0.01 at 1e-3 takes 1e-5 a step.
+Where the rate alone moves the weights by more than 10 times their size in the first step, a decay below 0.1 takes much
+because of the rate, which is the defect then.
 
 ## How it is proven
 The same batch, as many steps, with weight decay off: learned, and as it is not.
@@ -19,7 +21,7 @@ The same batch, as many steps, with weight decay off: learned, and as it is not.
 
 ## What it looks like but is not
 Decay of 0.1 in the training of large language models learns its batch, and is left alone. A rate that is too high
-takes as much, and is not cured by decay off.
+takes as much: it is the rate that has to change, even where one batch is learned with decay off.
 
 ## Source
 Loshchilov & Hutter 2019, "Decoupled weight decay regularization"; the check `optimizer-settings`.
@@ -28,6 +30,7 @@ Loshchilov & Hutter 2019, "Decoupled weight decay regularization"; the check `op
 from diagnose.causes import Cause, Findings, Suspicion
 from diagnose.causes._reading import by_place
 from diagnose.changes import Change, settings
+from diagnose.checks.optimizer_settings import HUGE_STEP
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 
@@ -44,7 +47,11 @@ class WeightDecayTooHigh(Cause):
     def suspect(self, findings: Findings) -> Suspicion | None:
         rates, decays = by_place(findings, CHECK, "lr"), by_place(findings, CHECK, "wd")
         taken = {g: (rates.get(g, 0.0) * wd, wd) for g, wd in decays.items()}
-        high = {g: (share, wd) for g, (share, wd) in taken.items() if share >= SHARE or wd >= COUPLED}
+        moves = by_place(findings, CHECK, "first step / weights")
+        by_rate = {g for g, step in moves.items() if step > HUGE_STEP}
+        high = {
+            g: (share, wd) for g, (share, wd) in taken.items() if wd >= COUPLED or (share >= SHARE and g not in by_rate)
+        }
         if not high:
             return None
         group = max(high, key=lambda g: high[g])
