@@ -1,9 +1,7 @@
 """Pretraining: a pretext task behind the gate, watched, in a folder of its own, that goes on after whatever stops it.
 
-    from sslwang import pretrain
-    from sslwang.tasks.unmix import Task, UnmixSettings
-
-    run = pretrain(Task(UnmixSettings(size=64)), epochs=20)   # asks the gate in `reports` first
+    task = task_of("unmix", {"size": 64})
+    run = pretrain(task, epochs=20)                           # asks the gate in `reports` first
     run = pretrain(task, steps=500, gate="skip")              # a baseline of that many batches; the record says so
     run = resume(run.path)                                    # from its newest complete checkpoint
     run.encoder("best")
