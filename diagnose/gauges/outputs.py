@@ -57,7 +57,8 @@ def _of(kept: Kept) -> dict[str, Tensor]:
         "output_constant": (away.abs().amax(2) <= 1e-6 * scale[:, None]).float().mean(1),
     }
     if pred.shape[2] > 1:
-        found["output_spread_within"] = pred.std(2, unbiased=False).mean(1)
+        within = pred - pred.mean(2, keepdim=True)  # `std` over an axis as short takes six times as long
+        found["output_spread_within"] = within.square_().mean(2).sqrt_().mean(1)
     p = probabilities(pred, kept.link)
     if p is None:
         return found
