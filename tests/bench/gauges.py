@@ -7,11 +7,11 @@
 
 One Learner a model; rounds of steps, in each of which every variant trains the same Learner for a while, in an order
 drawn anew, so that drifts of the machine meet all alike. A variant's median step, plus its share of what is done once a
-block and once a file, is compared with the median plain step of its own round; the table gives the median over rounds
-and their spread. CPU time counts all threads of the process, wall time what a user waits for; both are printed, since
-another process on the machine disturbs the second. The default schedule is timed as it is past a run's first 100 steps,
-of which every one is recorded: one step of ten. One alarm is off: it computes a best constant once a fit, if the loss
-does not fall, as it does not on the random labels that are timed here.
+block (the median) and once a file (all of them), is compared with the median plain step of its own round; the table
+gives the median over rounds and their spread. CPU time counts all threads of the process, wall time what a user waits
+for; both are printed, since another process on the machine disturbs the second. The default schedule is timed as it is
+past a run's first 100 steps, of which every one is recorded: one step of ten. One alarm is off: it computes a best
+constant once a fit, if the loss does not fall, as it does not on the random labels that are timed here.
 """
 
 from __future__ import annotations
@@ -89,7 +89,13 @@ def mlp() -> tuple[nn.Module, tuple, int]:
     return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), (20,), 10
 
 
-MODELS = {"small": (small, 64), "resnet18": (resnet, 24), "transformer": (transformer, 64), "mlp": (mlp, 400)}
+# steps of a turn: for us and for plain ones ten seconds, as long as a run's rows wait to be written; and for others
+MODELS = {
+    "small": (small, 400, 64),
+    "resnet18": (resnet, 80, 24),
+    "transformer": (transformer, 104, 64),
+    "mlp": (mlp, 12_000, 400),
+}
 
 
 class AddHistograms(Callback):
@@ -135,7 +141,7 @@ class Clock(Callback):
 
 @dataclass
 class Variant:
-    """One way to record. `amortised` divides what its flush costs over that many steps."""
+    """One way to record: each of the `every` places of its schedule is timed by itself."""
 
     name: str
     make: Callable[[Path], Callback | None]
@@ -146,19 +152,28 @@ class Variant:
 
 
 def watch(folder: Path, **settings) -> Watch:
-    """A Watch whose reductions are timed apart."""
+    """A Watch whose reductions, (steps, wall, CPU), and writes to disk, (wall, CPU), are timed apart."""
     alarms = [e.id for e in registry.entries("diagnose.alarms") if e.id != "loss-at-best-constant"]
     made = Watch(folder, alarms=alarms, **settings)
-    reduce, made.reductions = made.recording.reduce, []
+    made.reductions, made.writes = [], []
+    reduce, flush = made.recording.reduce, made.store.flush
 
-    def timed(*args) -> None:
-        steps, began = len(made.recording.moments), (time.perf_counter(), time.process_time())
+    def timed_flush() -> None:
+        began = time.perf_counter(), time.process_time()
+        flush()
+        made.writes.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+
+    def timed_reduce(*args) -> None:
+        steps, written = len(made.recording.moments), len(made.writes)
+        began = time.perf_counter(), time.process_time()
         reduce(*args)
         if steps:
             taken = time.perf_counter() - began[0], time.process_time() - began[1]
-            made.reductions.append((steps, *taken))
+            made.reductions.append(
+                (steps, *(t - sum(w[i] for w in made.writes[written:]) for i, t in enumerate(taken)))
+            )
 
-    made.recording.reduce = timed
+    made.recording.reduce, made.store.flush = timed_reduce, timed_flush
     return made
 
 
@@ -187,29 +202,33 @@ def learner(name: str, steps: int, seed: int = 0) -> Learner:
     return Learner(dls, model, loss_func=CrossEntropyLossFlat(), opt_func=Adam, lr=1e-4)
 
 
-def turn(learn: Learner, callback: Callback | None) -> tuple[list[tuple[float, float]], float]:
-    """One variant's steps, (wall, CPU) each without the first few, and the CPU seconds of what comes after the last."""
-    clock = Clock()
+def turn(learn: Learner, callback: Callback | None, steps: int) -> list[tuple[float, float]]:
+    """One variant's steps, (wall, CPU) each, after the first few."""
+    clock, batches = Clock(), learn.dls.loaders[0]
     with learn.no_bar(), learn.no_logging(), contextlib.redirect_stdout(None):
-        learn.dls.loaders[1] = []
-        learn.fit(1, cbs=[clock] + ([callback] if callback else []))
-    return clock.steps[SKIP:], time.process_time() - clock.began[1]
+        try:
+            learn.dls.loaders[:] = [batches[: steps + SKIP], []]
+            learn.fit(1, cbs=[clock] + ([callback] if callback else []))
+        finally:
+            learn.dls.loaders[0] = batches
+    return clock.steps[SKIP:]
 
 
 def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> tuple[list[Variant], float]:
     """Every variant's ratios to the plain steps of its round; and the plain step's median wall seconds."""
-    order, steps = random.Random(0), MODELS[name][1]
+    order, (_, steps, steps_of_others) = random.Random(0), MODELS[name]
     learn, found, plain = learner(name, steps + SKIP), variants(slow), []
     folder = Path(tempfile.mkdtemp())
     try:
-        turn(learn, None)
+        turn(learn, None, steps_of_others)
         for number in range(rounds):
             say(f"{name}: round {number + 1} of {rounds}")
             seconds: dict[str, tuple[float, float]] = {}
             for variant in order.sample(found, len(found)):
                 where = folder / f"{number}-{found.index(variant)}"
                 callback = variant.make(where)
-                each, flush = turn(learn, callback)
+                ours = callback is None or isinstance(callback, Watch)
+                each = turn(learn, callback, steps if ours else steps_of_others)
                 wall, cpu = (statistics.median(s[i] for s in each) for i in (0, 1))
                 if isinstance(callback, AddHistograms | ActivationStats):
                     wall, cpu = (statistics.fmean(s[i] for s in each) for i in (0, 1))
@@ -225,10 +244,10 @@ def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> t
                     blocks = callback.reductions[1:] or callback.reductions
                     wall += statistics.median(b[1] / b[0] for b in blocks) / variant.every
                     cpu += statistics.median(b[2] / b[0] for b in blocks) / variant.every
-                    flush /= max(callback.recording.recorded, 1) * variant.every
+                    wall += sum(w[0] for w in callback.writes) / len(each)
+                    cpu += sum(w[1] for w in callback.writes) / len(each)
                     records = callback.recording.recorded
                     variant.disk = sum(f.stat().st_size for f in where.rglob("*.parquet")) / max(records, 1)
-                    wall, cpu = wall + flush, cpu + flush
                 seconds[variant.name] = (wall, cpu)
                 shutil.rmtree(where, ignore_errors=True)
             plain.append(seconds["plain"][0])
@@ -277,7 +296,7 @@ def self_times(name: str, steps: int, every: int, exact: bool) -> dict[str, floa
     """Microseconds a step by event: the median over the steps at the same place of the schedule, averaged over places;
     reductions by their median, spread over the steps of their block. `block` is how many steps the largest had."""
     learn, callback = learner(name, steps + SKIP), SelfTimed(first=0, every=every, exact=exact)
-    turn(learn, callback)
+    turn(learn, callback, steps)
     by_event: dict[str, dict[int, float]] = {}
     for step, event, taken in callback.spent:
         if SKIP <= step < steps + SKIP:
@@ -299,7 +318,7 @@ def self_table(names: list[str], steps_of: Callable[[str], int]) -> list[str]:
     for name, (label, every, exact) in itertools.product(
         names, [("every step", 1, False), ("default schedule", 10, False), ("every step, exact", 1, True)]
     ):
-        plain = 1e6 * statistics.median(s[1] for s in turn(learner(name, steps_of(name)), None)[0])
+        plain = 1e6 * statistics.median(s[1] for s in turn(learner(name, steps_of(name)), None, steps_of(name)))
         found = self_times(name, steps_of(name), every, exact)
         block, total = found.pop("block"), sum(found.values())
         cells = [f"{found.pop(k, 0.0):.0f}" for k in shown]
@@ -318,7 +337,7 @@ def sampling_error(name: str, steps: int = 4) -> list[str]:
     for exact in (False, True):
         watch = Watch(every=1, exact=exact, alarms=False)
         learn = learner(name, steps)
-        turn(learn, watch)
+        turn(learn, watch, steps)
         frames.append(watch)
     lines = []
     for table, key in (
@@ -370,7 +389,7 @@ def main() -> None:
     torch.set_num_threads(1 if options.own else options.threads)
     if options.own:
         print("Microseconds of CPU a step in our own handlers, one thread; what hooks add to the pass is not in it.\n")
-        print("\n".join(self_table(options.models.split(","), lambda name: 2 * MODELS[name][1])))
+        print("\n".join(self_table(options.models.split(","), lambda name: 2 * MODELS[name][2])))
         return
     lines = [
         "# What recording costs",
@@ -382,7 +401,8 @@ def main() -> None:
         f"`python -m tests.bench.gauges --models {options.models} --rounds {options.rounds} "
         f"--threads {options.threads}`",
         "",
-        "Step time over plain step time: median over rounds, [least, largest]. Writing the record to disk is included.",
+        "Step time over plain step time: median over rounds, [least, largest]. Writing the record to disk is included, "
+        "as often as a run does it: every ten seconds, and when 2 MB wait.",
     ]
     for name in options.models.split(","):
         found, plain = measure(name, options.rounds, not options.ours_only, lambda t: print(t, flush=True))
