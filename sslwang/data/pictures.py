@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 COLOURS = {None: "black", True: "#00796b", False: "#c62828"}  # teal and red: apart also for the colour-blind
+CLIPPED = 0.005  # of the values of a picture at either end, by which it is not judged
 SIGNS = {None: "", True: "✓ ", False: "✗ "}
 
 
@@ -34,13 +35,23 @@ class Shown:
 def viewable(image: torch.Tensor, among: Sequence[torch.Tensor] = ()) -> torch.Tensor:
     """An image (3, H, W) of any range, stretched to [0, 1], as (H, W, 3).
 
+    The darkest and the brightest `CLIPPED` of the values are cut off, so that a single bright pixel does not leave all
+    else in the dark. If nothing but them differs, they are shown as they are; what is not finite is left out.
+
     Args:
         image: the image.
         among: images whose range, all together, becomes [0, 1]; by default that of the image.
     """
-    among = among or [image]
-    low, high = min(x.min() for x in among), max(x.max() for x in among)
-    return ((image - low) / (high - low).clamp_min(1e-6)).permute(1, 2, 0).cpu()
+    values = torch.cat([x.flatten().cpu() for x in among or [image]]).float()
+    values = values[values.isfinite()].sort().values
+    if not len(values):
+        values = torch.zeros(1)
+    cut = int(CLIPPED * len(values))
+    low, high = values[cut], values[len(values) - 1 - cut]
+    if high <= low:
+        low, high = values[0], values[-1]
+    stretched = (image.cpu() - low) / (high - low).clamp_min(1e-6)
+    return stretched.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1).permute(1, 2, 0)
 
 
 def rows_figure(rows: Sequence[Shown], figure: Figure | None = None) -> Figure:
