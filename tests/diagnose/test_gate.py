@@ -1,5 +1,6 @@
 """The gate: a pass holds for what was examined, and for nothing else."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -274,22 +275,45 @@ PROJECT = {
     "unrelated.py": "x = 1",
 }
 SCRIPT = """
-import json, sys
-sys.path.insert(0, ".")
+import json, os, sys
+import fastai.learner
 from diagnose.identity import identity
 from diagnose.subject import from_spec
-subject = from_spec(sys.argv[1], device="cpu")
-import sys as s
-print(json.dumps(identity(subject.learner, None, [s.modules["train"]])))
+sys.path.insert(0, ".")
+sys.dont_write_bytecode = True  # an edit within the same second, of the same length, would run the old
+for line in sys.stdin:
+    folder, spec = json.loads(line)
+    if not os.fork():
+        os.chdir(folder)
+        subject = from_spec(spec, device="cpu")
+        print(json.dumps(identity(subject.learner, None, [sys.modules["train"]])), flush=True)
+        os._exit(0)
+    if os.wait()[1]:
+        sys.exit("the process that looked at " + folder + " failed")
 """
 
 
-def seen(folder, spec="train.py:build"):
-    run = subprocess.run([sys.executable, "-c", SCRIPT, spec], cwd=folder, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout.splitlines()[-1])
-    assert found.pop("version diagnose")  # the tool's own source may be under edit while its tests run
-    return found
+@contextlib.contextmanager
+def looking():
+    """A process that imports torch once and has a process of its own look at each project; gives the way to ask it."""
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+
+        def seen(folder, spec="train.py:build"):
+            print(json.dumps([str(folder), spec]), file=server.stdin, flush=True)
+            found = json.loads(server.stdout.readline())
+            assert found.pop("version diagnose")  # the tool's own source may be under edit while its tests run
+            return found
+
+        yield seen
+        server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What tells a project from others."""
+    with looking() as seen:
+        yield seen
 
 
 @pytest.fixture
@@ -301,11 +325,12 @@ def project(tmp_path):
     return tmp_path / "project"
 
 
-def test_the_project_code_is_followed_and_nothing_else(project):
+def test_the_project_code_is_followed_and_nothing_else(project, seen):
     first = seen(project)
     code = {k.removeprefix("code ") for k in first if k.startswith("code ")}
     assert code == {"train.py", "nets/__init__.py", "nets/one.py", "nets/parts.py", "helpers.py"}
-    assert first == seen(project), "the same in another process"
+    with looking() as seen_anew:
+        assert first == seen_anew(project), "the same with other hashes of text"
     (project / "unrelated.py").write_text("x = 2")
     assert first == seen(project)
     for name in ("nets/parts.py", "helpers.py"):
@@ -315,7 +340,7 @@ def test_the_project_code_is_followed_and_nothing_else(project):
         first = now
 
 
-def test_settings_model_and_data_are_told_apart(project):
+def test_settings_model_and_data_are_told_apart(project, seen):
     first = seen(project)
     text = (project / "train.py").read_text()
     for change, names in {
