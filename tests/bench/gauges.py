@@ -6,12 +6,12 @@
     python -m tests.bench.gauges --self                   CPU time inside our own handlers, by event: on a busy machine
 
 One Learner a model; rounds of steps, in each of which every variant trains the same Learner for a while, in an order
-drawn anew, so that drifts of the machine meet all alike. A variant's median step, plus its share of what is done once a
-block (the median) and once a file (all of them), is compared with the median plain step of its own round; the table
-gives the median over rounds and their spread. CPU time counts all threads of the process, wall time what a user waits
-for; both are printed, since another process on the machine disturbs the second. The default schedule is timed as it is
-past a run's first 100 steps, of which every one is recorded: one step of ten. One alarm is off: it computes a best
-constant once a fit, if the loss does not fall, as it does not on the random labels that are timed here.
+drawn anew, so that drifts of the machine meet all alike. A variant's mean step, with all that is done once a block,
+once a file and at the end of the fit, is compared with the mean plain step of its own round; the table gives the median
+over rounds and their spread. CPU time counts all threads of the process, wall time what a user waits for; both are
+printed, since another process on the machine disturbs the second. The default schedule is timed as it is past a run's
+first 100 steps, of which every one is recorded: one step of ten. One alarm is off: it computes a best constant once a
+fit, if the loss does not fall, as it does not on the random labels that are timed here.
 """
 
 from __future__ import annotations
@@ -141,40 +141,18 @@ class Clock(Callback):
 
 @dataclass
 class Variant:
-    """One way to record: each of the `every` places of its schedule is timed by itself."""
+    """One way to record."""
 
     name: str
     make: Callable[[Path], Callback | None]
-    every: int = 1
-    exact: bool = False
     ratios: dict[str, list[float]] = field(default_factory=lambda: {"cpu": [], "wall": []})
     disk: float = 0.0
 
 
 def watch(folder: Path, **settings) -> Watch:
-    """A Watch whose reductions, (steps, wall, CPU), and writes to disk, (wall, CPU), are timed apart."""
+    """A Watch with all alarms but one."""
     alarms = [e.id for e in registry.entries("diagnose.alarms") if e.id != "loss-at-best-constant"]
-    made = Watch(folder, alarms=alarms, **settings)
-    made.reductions, made.writes = [], []
-    reduce, flush = made.recording.reduce, made.store.flush
-
-    def timed_flush() -> None:
-        began = time.perf_counter(), time.process_time()
-        flush()
-        made.writes.append((time.perf_counter() - began[0], time.process_time() - began[1]))
-
-    def timed_reduce(*args) -> None:
-        steps, written = len(made.recording.moments), len(made.writes)
-        began = time.perf_counter(), time.process_time()
-        reduce(*args)
-        if steps:
-            taken = time.perf_counter() - began[0], time.process_time() - began[1]
-            made.reductions.append(
-                (steps, *(t - sum(w[i] for w in made.writes[written:]) for i, t in enumerate(taken)))
-            )
-
-    made.recording.reduce, made.store.flush = timed_reduce, timed_flush
-    return made
+    return Watch(folder, alarms=alarms, **settings)
 
 
 def variants(slow: bool) -> list[Variant]:
@@ -182,7 +160,7 @@ def variants(slow: bool) -> list[Variant]:
     found = [
         Variant("plain", lambda f: None),
         Variant("ours, every step, sampled", lambda f: watch(f, every=1)),
-        Variant("ours, default schedule", lambda f: watch(f, first=0, every=10), every=10),
+        Variant("ours, default schedule", lambda f: watch(f, first=0, every=10)),
         Variant("ours, every step, exact", lambda f: watch(f, every=1, exact=True)),
     ]
     if slow:
@@ -202,8 +180,10 @@ def learner(name: str, steps: int, seed: int = 0) -> Learner:
     return Learner(dls, model, loss_func=CrossEntropyLossFlat(), opt_func=Adam, lr=1e-4)
 
 
-def turn(learn: Learner, callback: Callback | None, steps: int) -> list[tuple[float, float]]:
-    """One variant's steps, (wall, CPU) each, after the first few."""
+def turn(
+    learn: Learner, callback: Callback | None, steps: int
+) -> tuple[list[tuple[float, float]], tuple[float, float]]:
+    """One variant's steps after the first few, (wall, CPU) each; and their mean with whatever follows the last."""
     clock, batches = Clock(), learn.dls.loaders[0]
     with learn.no_bar(), learn.no_logging(), contextlib.redirect_stdout(None):
         try:
@@ -211,11 +191,13 @@ def turn(learn: Learner, callback: Callback | None, steps: int) -> list[tuple[fl
             learn.fit(1, cbs=[clock] + ([callback] if callback else []))
         finally:
             learn.dls.loaders[0] = batches
-    return clock.steps[SKIP:]
+    each, now = clock.steps[SKIP:], clock.now()
+    wall, cpu = ((now[i] - clock.began[i] + sum(s[i] for s in each)) / len(each) for i in (0, 1))
+    return each, (wall, cpu)
 
 
 def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> tuple[list[Variant], float]:
-    """Every variant's ratios to the plain steps of its round; and the plain step's median wall seconds."""
+    """Every variant's ratios to the plain steps of its round; and the plain step's wall seconds."""
     order, (_, steps, steps_of_others) = random.Random(0), MODELS[name]
     learn, found, plain = learner(name, steps + SKIP), variants(slow), []
     folder = Path(tempfile.mkdtemp())
@@ -228,27 +210,10 @@ def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> t
                 where = folder / f"{number}-{found.index(variant)}"
                 callback = variant.make(where)
                 ours = callback is None or isinstance(callback, Watch)
-                each = turn(learn, callback, steps if ours else steps_of_others)
-                wall, cpu = (statistics.median(s[i] for s in each) for i in (0, 1))
-                if isinstance(callback, AddHistograms | ActivationStats):
-                    wall, cpu = (statistics.fmean(s[i] for s in each) for i in (0, 1))
+                _, seconds[variant.name] = turn(learn, callback, steps if ours else steps_of_others)
                 if isinstance(callback, Watch):
-                    if variant.every > 1:  # each place of the schedule by itself: one of ten steps is recorded
-                        places = [
-                            [s for i, s in enumerate(each, SKIP) if i % variant.every == p]
-                            for p in range(variant.every)
-                        ]
-                        wall, cpu = (
-                            statistics.fmean(statistics.median(s[i] for s in place) for place in places) for i in (0, 1)
-                        )
-                    blocks = callback.reductions[1:] or callback.reductions
-                    wall += statistics.median(b[1] / b[0] for b in blocks) / variant.every
-                    cpu += statistics.median(b[2] / b[0] for b in blocks) / variant.every
-                    wall += sum(w[0] for w in callback.writes) / len(each)
-                    cpu += sum(w[1] for w in callback.writes) / len(each)
-                    records = callback.recording.recorded
-                    variant.disk = sum(f.stat().st_size for f in where.rglob("*.parquet")) / max(records, 1)
-                seconds[variant.name] = (wall, cpu)
+                    size = sum(f.stat().st_size for f in where.rglob("*.parquet"))
+                    variant.disk = size / max(callback.recording.recorded, 1)
                 shutil.rmtree(where, ignore_errors=True)
             plain.append(seconds["plain"][0])
             for variant in found:
@@ -293,21 +258,16 @@ class SelfTimed(Watch):
 
 
 def self_times(name: str, steps: int, every: int, exact: bool) -> dict[str, float]:
-    """Microseconds a step by event: the median over the steps at the same place of the schedule, averaged over places;
-    reductions by their median, spread over the steps of their block. `block` is how many steps the largest had."""
+    """Microseconds a step by event, and of reductions: means, since some of it is done every 8th, 10th, 16th and 20th
+    recorded step only. `block` is how many steps the largest had."""
     learn, callback = learner(name, steps + SKIP), SelfTimed(first=0, every=every, exact=exact)
     turn(learn, callback, steps)
-    by_event: dict[str, dict[int, float]] = {}
+    found: dict[str, float] = {}
     for step, event, taken in callback.spent:
         if SKIP <= step < steps + SKIP:
-            of_step = by_event.setdefault(event, {})
-            of_step[step] = of_step.get(step, 0) + taken / 1000
-    found = {}
-    for event, of_step in by_event.items():
-        places = [[of_step.get(s, 0.0) for s in range(SKIP + p, steps + SKIP, every)] for p in range(every)]
-        found[event] = statistics.fmean(statistics.median(p) for p in places)
+            found[event] = found.get(event, 0.0) + taken / 1000 / steps
     blocks = callback.blocks[1:] or callback.blocks  # the first makes buffers
-    found["reduce"] = statistics.median(t / n for n, t in blocks) / 1000 / every
+    found["reduce"] = sum(t for _, t in blocks) / sum(n for n, _ in blocks) / 1000 / every
     return {**found, "block": max(n for n, _ in callback.blocks)}
 
 
@@ -318,7 +278,7 @@ def self_table(names: list[str], steps_of: Callable[[str], int]) -> list[str]:
     for name, (label, every, exact) in itertools.product(
         names, [("every step", 1, False), ("default schedule", 10, False), ("every step, exact", 1, True)]
     ):
-        plain = 1e6 * statistics.median(s[1] for s in turn(learner(name, steps_of(name)), None, steps_of(name)))
+        plain = 1e6 * statistics.median(s[1] for s in turn(learner(name, steps_of(name)), None, steps_of(name))[0])
         found = self_times(name, steps_of(name), every, exact)
         block, total = found.pop("block"), sum(found.values())
         cells = [f"{found.pop(k, 0.0):.0f}" for k in shown]
