@@ -3,10 +3,12 @@
 `train/<class>/` has 60 crops of the left 70 % of each of eight photographs, `val/<class>/` 40 of the right 25 % of four
 of them, `unsup/` 400 of the left part of all ten; no pixel of `val` is in the rest. The class is the photograph.
 
-Colour would give it away: the nearest mean colour of a class finds 0.40 of the validation crops as they are cut
+Colour would give it away: the nearest mean colour of a class finds 0.59 of the validation crops as they are cut
 (chance 0.125), and a photograph's whole range of brightness is a matter of its exposure. So each crop is given, channel
-by channel, a mean and a deviation drawn from one distribution for all; after that the nearest mean colour finds
-0.08, and the nearest mean of 8 x 8 px thumbnails 0.26. What is left to tell by is texture and shape.
+by channel, a mean and a deviation drawn from one distribution for all; after that the nearest mean colour finds 0.20,
+and the nearest mean of 8 x 8 px thumbnails 0.25. What is left to tell by is texture and shape: a linear probe on the
+small encoder finds 0.38 to 0.44 with random weights (five seeds), and all of it trained on all labels for 500 batches
+0.78 (one seed). The four that validate are those whose right side is told best from the left sides of all.
 
 A pretext task on `photos` sees the left parts only, but its own validation, by which the best epoch is chosen, shows
 right parts (unlabelled); who wants none of that takes the last weights.
@@ -30,7 +32,7 @@ from sslwang.data.images import kept_in
 from sslwang.data.photos import WHERE, photos
 from sslwang.data.splits import FLAT, LARGEST, SMALLEST, TRAIN_PART, TRIES, VALID_PART, Side
 
-VERSION = 1  # of the tree: another one is another folder
+VERSION = 2  # of the tree: another one is another folder
 TITLES = {
     "astronaut": "astronaut",
     "chelsea": "cat",
@@ -41,7 +43,7 @@ TITLES = {
     "ihc": "stained tissue",
     "retina": "retina",
 }
-HELD_OUT = ("chelsea", "coffee", "grace_hopper", "ihc")  # classes of validation, at places 1, 2, 4 and 6
+HELD_OUT = ("astronaut", "hubble_deep_field", "ihc", "retina")  # classes of validation, at places 0, 5, 6 and 7
 A_CLASS, A_HELD_OUT, UNLABELLED = 60, 40, 400
 SHORTER = 96  # px
 ASPECTS = (3 / 4, 1.0, 4 / 3)
@@ -146,7 +148,7 @@ def encoded(crop: Crop) -> bytes:
 
 
 def photo_tree() -> Path:
-    """Root of the tree, `$FASTAI_HOME/data/photos-tree-1`, written on first use (seconds, 1,040 files).
+    """Root of the tree, `$FASTAI_HOME/data/photos-tree-2`, written on first use (seconds, 1,040 files).
 
     It appears at once and whole: processes that write at the same time each write their own, and one wins.
 

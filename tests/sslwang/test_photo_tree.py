@@ -50,9 +50,9 @@ def test_eight_classes_of_which_four_validate_and_a_folder_without_classes(sourc
     found = labelled(source)
     assert found.classes == tuple(TITLES)
     assert found.valid_classes == HELD_OUT
-    assert found.valid_places().tolist() == [1, 2, 4, 6]
+    assert found.valid_places().tolist() == [0, 5, 6, 7]
     assert np.bincount(found.train.labels).tolist() == [60] * 8
-    assert np.bincount(found.valid.labels).tolist() == [0, 40, 40, 0, 40, 0, 40]
+    assert np.bincount(found.valid.labels).tolist() == [40, 0, 0, 0, 0, 40, 40, 40]
     assert found.size == 64
     assert found.title(1) == "cat"
 
@@ -113,8 +113,10 @@ def test_an_odd_file_shows_its_crop(kind, tmp_path, plan):
     seen = np.asarray(open_rgb(tmp_path / "x.png")).astype(float)
     meant = pixels(crop).astype(float)
     assert seen.shape == meant.shape
-    likeness = np.corrcoef(seen.mean(2).ravel(), meant.mean(2).ravel())[0, 1]
-    assert likeness > (0.9 if kind == "RGBA" else 0.95), "what shines through is white"
+    if kind == "RGBA":  # opaque on the right, half so on the left, where white shines through
+        opaque = np.linspace(128, 255, meant.shape[1])[:, None] / 255
+        meant = opaque * meant + (1 - opaque) * 255
+    assert np.corrcoef(seen.mean(2).ravel(), meant.mean(2).ravel())[0, 1] > 0.95
 
 
 def thumbnails(images, side):
@@ -129,7 +131,7 @@ def nearest_mean(found, side):
 
 def test_colour_does_not_tell_the_class(source, plan):
     found = labelled(source)
-    assert nearest_mean(found, 1) < 0.2, "chance is 0.125"
+    assert nearest_mean(found, 1) < 0.25, "chance is 0.125"
     assert nearest_mean(found, 8) < 0.35
     raw = {}
     for part in ("train", "val"):
@@ -138,7 +140,7 @@ def test_colour_does_not_tell_the_class(source, plan):
         raw[part] = thumbnails(tiles, 1), np.array([list(TITLES).index(c.photo) for c in chosen])
     means = np.stack([raw["train"][0][raw["train"][1] == k].mean(0) for k in range(8)])
     guess = np.square(raw["val"][0][:, None] - means).sum(2).argmin(1)
-    assert np.mean(guess == raw["val"][1]) > 0.35, "of the crops as they are cut it does"
+    assert np.mean(guess == raw["val"][1]) > 0.5, "of the crops as they are cut it does"
 
 
 def test_a_pretext_task_reads_it_as_any_tree(root):
@@ -165,7 +167,7 @@ def test_no_room_is_one_clear_line_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(tree, "kept_in", lambda folder: tmp_path / folder)
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(
-        DiagnoseError, match=r"photos-tree-1: cannot be written \(No space left on device\); set FASTAI_"
+        DiagnoseError, match=r"photos-tree-2: cannot be written \(No space left on device\); set FASTAI_"
     ):
         photo_tree()
     assert list((tmp_path / "data").iterdir()) == []
