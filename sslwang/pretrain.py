@@ -178,44 +178,7 @@ def pretrain(
         seed_everything(chosen.seed + launch.rank)
         learn = task.learner(chosen.seed, place)
         metric = _refuse_unknown(chosen, learn)
-        if not launch.first:
-            return _train(learn, PretrainRun(out, {"metric": metric}), task, chosen, epochs, told, launch)
-        settings = task.settings
-        run = PretrainRun(
-            runs.new_folder(out, task.id),
-            {
-                "schema": runs.SCHEMA,
-                "task": task.id,
-                "settings": flat_settings(settings),
-                "arch": settings.encoder.arch,
-                "norm": settings.encoder.norm,
-                "seed": chosen.seed,
-                "size": settings.size,
-                "epochs": epochs,
-                "steps": 0,
-                "source": settings.data.source,
-                "with_val": bool(getattr(settings.data, "with_val", False)),
-                "gate": granted,
-                "options": asdict(chosen),
-                "metric": metric,
-                "precision": _precision(chosen, place),
-                "processes": launch.processes,
-                "versions": {name: version(name) for name in ("learner-diagnose", "torch", "fastai", "numpy")},
-                "commit": environment(place)["git commit"],
-                "device": str(place),
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": 0.0,
-                "finished": False,
-                "stopped": None,
-                "history": [],
-                "best": None,
-                "alarms": [],
-                "resumed": [],
-                "identity": identity(learn, task),
-            },
-        )
-        with _written(run):
-            run.save()
+        run = launch.from_first(lambda: _new_run(out, task, chosen, epochs, granted, metric, launch, learn))
         return _train(learn, run, task, chosen, epochs, told, launch)
 
 
@@ -385,6 +348,56 @@ def _refuse_changed(run: PretrainRun, now: Identity, changed_code: bool) -> list
     return changed
 
 
+def _new_run(
+    out: Path,
+    task: Pretext,
+    chosen: Options,
+    epochs: int,
+    granted: dict[str, Any],
+    metric: str,
+    launch: Launch,
+    learn: Learner,
+) -> PretrainRun:
+    """The folder of a run with its record."""
+    settings, place = task.settings, learn.dls.device
+    run = PretrainRun(
+        runs.new_folder(out, task.id),
+        {
+            "schema": runs.SCHEMA,
+            "task": task.id,
+            "settings": flat_settings(settings),
+            "arch": settings.encoder.arch,
+            "norm": settings.encoder.norm,
+            "seed": chosen.seed,
+            "size": settings.size,
+            "epochs": epochs,
+            "steps": 0,
+            "source": settings.data.source,
+            "with_val": bool(getattr(settings.data, "with_val", False)),
+            "gate": granted,
+            "options": asdict(chosen),
+            "metric": metric,
+            "precision": _precision(chosen, place),
+            "processes": launch.processes,
+            "versions": {name: version(name) for name in ("learner-diagnose", "torch", "fastai", "numpy")},
+            "commit": environment(place)["git commit"],
+            "device": str(place),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+            "finished": False,
+            "stopped": None,
+            "history": [],
+            "best": None,
+            "alarms": [],
+            "resumed": [],
+            "identity": identity(learn, task),
+        },
+    )
+    with _written(run):
+        run.save()
+    return run
+
+
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
@@ -399,6 +412,7 @@ def _train(
     found: Checkpoint | None = None,
 ) -> PretrainRun:
     position, loader_epoch = Position(), None
+    told = told if launch.first else Told()
     learn.remove_cbs([cb for cb in learn.cbs if cb.name == "progress"])
     learn.create_opt()
     keeper = Keeper(run, options, epochs, told, launch)

@@ -106,7 +106,9 @@ def pretrain(
         options |= _saving(save_every)
     if resume is None and task is None:
         raise DiagnoseError("name a task: --task unmix (see `sslwang tasks`), or --resume RUN")
-    with _display() as (told, progress):
+    from sslwang.launch import FirstEnded
+
+    with _display() as (told, progress), _silent(FirstEnded):
         if resume is not None:
             if examine or no_gate:
                 raise DiagnoseError(
@@ -131,7 +133,7 @@ def pretrain(
                 skipped="--no-gate",
                 **options,
             )
-    if run.record:  # only the first of several processes has one
+    if _first():
         typer.echo(_ended(run))
 
 
@@ -240,6 +242,20 @@ def _ended(run: PretrainRun) -> str:
 
 
 @contextmanager
+def _silent(kind: type[DiagnoseError]) -> Iterator[None]:
+    """What the first process has said, the others do not say again."""
+    try:
+        yield
+    except kind as e:
+        raise typer.Exit(e.exit_code) from e
+
+
+def _first() -> bool:
+    """Whether this is the one of several processes that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
 def _display() -> Iterator[tuple[Told, Any]]:
     """A bar with the time left on standard error while it trains; where that is no terminal, a line an epoch."""
     from rich.console import Console
@@ -252,8 +268,7 @@ def _display() -> Iterator[tuple[Told, Any]]:
         TimeRemainingColumn,
     )
 
-    first = os.environ.get("RANK", "0") == "0"
-    console = Console(stderr=True, quiet=not first)
+    console = Console(stderr=True, quiet=not _first())
     text = TextColumn("{task.description}")
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
 
