@@ -684,7 +684,7 @@ def _elsewhere(row: Row, total: int) -> str:
     worst, most = next(iter(row.elsewhere.items()))
     return (
         f"{where}: {count:.0f} of {total} predictions ({100 * count / total:.1f} %) fall on classes that validation "
-        f"does not have, most of them, {most:.0f}, on {worst} (means over {counted(len(row.seeds), 'run')})."
+        f"does not have, the largest share ({most:.0f}) on {worst} (means over {counted(len(row.seeds), 'run')})."
     )
 
 

@@ -77,7 +77,7 @@ def transfer(
     Examples:  sslwang transfer --from pretrained/unmix --data photos --examine  ·  sslwang transfer --from
     pretrained/unmix --data imagewang --size 128 --epochs 5,20 --seeds 0,1,2  ·  sslwang transfer --from
     pretrained/unmix --data imagewang --protocol imagewang  ·  Exit codes: 0 done · 2 usage or input error ·
-    3 the examined code raised · 4 the gate refuses
+    3 the examined code raised · 4 the gate refuses · 130 interrupted
     """
     if examine and no_gate:
         raise DiagnoseError("--examine and --no-gate exclude each other")
@@ -127,21 +127,26 @@ def transfer(
             def doing(self, text: str) -> None:
                 progress.update(bar, description=f"examining: {text}", total=None)
 
-        result = measure(
-            from_,
-            data,
-            out,
-            sizes=sizes,
-            epochs=counts,
-            seeds=chosen,
-            settings=settings,
-            device=device,
-            gate="skip" if no_gate else "examine" if examine else "verify",
-            reports=reports,
-            progress=Examining(),
-            on_step=on_step,
-            command=shlex.join(["sslwang", *sys.argv[1:]]),
-        )
+        try:
+            result = measure(
+                from_,
+                data,
+                out,
+                sizes=sizes,
+                epochs=counts,
+                seeds=chosen,
+                settings=settings,
+                device=device,
+                gate="skip" if no_gate else "examine" if examine else "verify",
+                reports=reports,
+                progress=Examining(),
+                on_step=on_step,
+                command=shlex.join(["sslwang", *sys.argv[1:]]),
+            )
+        except KeyboardInterrupt:
+            progress.stop()
+            err.print("interrupted; finished trainings are kept, and the same command goes on", highlight=False)
+            raise typer.Exit(130) from None
     _print(result)
     Console().print(
         f"{result.trained} trainings done, {result.kept} found finished; wrote {result.folder / PAGE}",

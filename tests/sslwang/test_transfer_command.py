@@ -7,6 +7,7 @@ import pytest
 from pretrained_runs import make_run
 
 from sslwang import cli
+from sslwang.finetune import finetune
 
 QUICK = ("--data=digits", "--fraction=0.1", "--size=16", "--epochs=1", "--seeds=0,1", "--device=cpu", "--no-gate")
 
@@ -57,6 +58,24 @@ def test_without_a_pass_it_ends_with_4_and_says_what_opens_the_gate(call, run, t
     assert code == 4
     assert "no fine-tuning without a pass: nothing was examined yet; add --examine" in err
     assert not (tmp_path / "transferred").exists()
+
+
+def test_interrupted_it_keeps_what_is_finished_and_goes_on(call, run, monkeypatch):
+    done = []
+
+    def interrupted(*args, **kwargs):
+        if len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(kwargs["seed"])
+        return finetune(*args, **kwargs)
+
+    monkeypatch.setattr("sslwang.transfer.finetune", interrupted)
+    code, _, err = call("--from=pretrained", *QUICK)
+    assert code == 130
+    assert "finished trainings are kept, and the same command goes on" in err
+    assert "Traceback" not in err
+    monkeypatch.setattr("sslwang.transfer.finetune", finetune)
+    assert "2 trainings done, 4 found finished" in call("--from=pretrained", *QUICK)[1]
 
 
 @pytest.mark.parametrize(
