@@ -231,19 +231,12 @@ def test_learn_diagnose_shows_and_returns(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["classification", "regression"])
-@pytest.mark.parametrize("seed", range(2))  # ten seeds: reports/thresholds.md
+@pytest.mark.parametrize(("seed", "target"), [(0, "classification"), (1, "regression")])
 def test_healthy_unmix_passes(seed, target):
+    "Ten seeds: reports/thresholds.md."
     subject = from_task("unmix", {"target": target}, seed, "cpu")
     diagnosis = examine(subject, seed=seed, budget=None)
     assert diagnosis.verdict == "pass", diagnosis.summary
-
-
-@pytest.mark.slow
-def test_a_summed_loss_of_unmix_is_proven():
-    diagnosis = examine(from_task("unmix", {"loss.reduction": "sum"}, 0, "cpu"), budget=None)
-    assert diagnosis.verdict == "fail"
-    assert diagnosis.cause.id == "loss-scale"
 
 
 def test_samples_are_pictures_with_labels_and_predictions():

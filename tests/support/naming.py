@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import cache
@@ -51,6 +52,14 @@ def examined(learn: Learner | Subject, seed: int = 0, **kwargs: Any) -> Diagnosi
 def with_fault(fault: str, learn: Learner, seed: int = 0, **kwargs: Any) -> Diagnosis:
     """The diagnosis of a Learner with a fault put into it."""
     return examined(built(lambda: fault_of(fault).inject(learn) or learn), seed, **kwargs)
+
+
+def in_turn(**axes: list) -> pytest.MarkDecorator:
+    """Parametrises over every combination, each under seed 0 or 1 in turn: neighbours differ in it, and every value of
+    an axis meets both seeds where another axis has more than one."""
+    drawn = [list(enumerate(values)) for values in axes.values()]
+    cases = [([v for _, v in c], sum(i for i, _ in c) % 2) for c in itertools.product(*drawn)]
+    return pytest.mark.parametrize((*axes, "seed"), [(*values, seed) for values, seed in cases])
 
 
 def built(build: Callable[[], Learner]) -> Subject:
@@ -149,7 +158,8 @@ class CauseTests:
 
     Attributes:
         id: of the cause.
-        named: (fault, builder of the healthy subject it is put into, by seed), for seeds 0 and 1 each.
+        named: (fault, builder of the healthy subject it is put into, by seed): the first for seeds 0 and 1, the others
+            for one of them in turn.
         healthy: builders of the look-alikes that must be left alone, by what they are.
         only: checks that are run; all if empty.
         numbers: the suspicion rests on numbers, see `stands_any_evidence`.
@@ -163,8 +173,9 @@ class CauseTests:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "seed" in metafunc.fixturenames:
-            metafunc.parametrize(("fault", "subject"), self.named)
-            metafunc.parametrize("seed", [0, 1])
+            first, others = self.named[0], self.named[1:]
+            seeded = [(*first, 0), (*first, 1), *((*pair, i % 2) for i, pair in enumerate(others))]
+            metafunc.parametrize(("fault", "subject", "seed"), seeded)
         elif "look_alike" in metafunc.fixturenames:
             metafunc.parametrize("look_alike", list(self.healthy))
 

@@ -276,7 +276,7 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
 def test_raises_nothing(run, seed):
     watch = run(seed)

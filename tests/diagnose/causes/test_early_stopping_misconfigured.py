@@ -5,13 +5,12 @@ import pytest
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
 from fastai.metrics import AccumMetric, accuracy, error_rate, mse
 from learners import diabetes, digits
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 
 ID = "early-stopping-misconfigured"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, diabetes])
+@in_turn(build=[digits, diabetes])
 def test_patience_on_the_wrong_side_is_named(build, seed):
     first = is_named(with_fault("patience-on-the-wrong-side", build(seed), seed), ID)
     assert first.proof.before.numbers["epochs counted as better"] == 0

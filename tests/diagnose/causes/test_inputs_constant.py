@@ -1,24 +1,21 @@
 """Inputs that are the same or hardly differ: named and proven; a single item and empty tiles are left alone."""
 
-import pytest
 import torch
 from data_subjects import digit, over
 from learners import diabetes, digits, small_cnn
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from odd_subjects import flat_regression
 from torch import nn
 
 ID = "inputs-constant"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, diabetes])
+@in_turn(build=[digits, diabetes])
 def test_one_item_for_all_is_named(build, seed):
     assert "same bits" in is_named(with_fault("same-item", build(seed), seed), ID).summary
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, flat_regression])
+@in_turn(build=[digits, flat_regression])
 def test_differences_beside_a_large_pattern_are_named(build, seed):
     proof = is_named(with_fault("faint-differences", build(seed), seed), ID).proof
     assert "over the rows" in proof.change

@@ -1,9 +1,8 @@
 """Transforms that leave nothing to see: named and proven on plain rows; augmentation that is learned is left alone."""
 
-import pytest
 from fastai.vision.augment import Flip, Rotate
 from learners import digits
-from naming import cause_of, examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import cause_of, examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 
 from diagnose.causes import Suspicion
 from diagnose.faults._transforms import augmented
@@ -21,8 +20,7 @@ def rotated(degrees):
     return learn
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("fault", ["pictures-scrambled", "pictures-overexposed"])
+@in_turn(fault=["pictures-scrambled", "pictures-overexposed"])
 def test_pictures_with_nothing_left_to_see_are_named(fault, seed):
     proof = is_named(with_fault(fault, digits(seed), seed, skip=["inputs-differ-between-splits"]), ID).proof
     known = "learned on plain rows held out"

@@ -1,10 +1,9 @@
 """Splits prepared apart: named and proven on validation rows; a column that drifts and augmentation are left alone."""
 
-import pytest
 import torch
 from data_subjects import digit, over
 from learners import diabetes, digits
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from odd_subjects import flat_regression
 
 from diagnose.faults._items import alter
@@ -12,9 +11,7 @@ from diagnose.faults._items import alter
 ID = "inputs-differ-between-splits"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("fault", ["validation-in-bytes", "validation-normalised-otherwise"])
-@pytest.mark.parametrize("build", [digits, flat_regression, diabetes])
+@in_turn(build=[digits, flat_regression, diabetes], fault=["validation-in-bytes", "validation-normalised-otherwise"])
 def test_validation_prepared_otherwise_is_named(build, fault, seed):
     proof = is_named(with_fault(fault, build(seed), seed), ID).proof
     before, after = (side.numbers["learned on validation rows"] for side in (proof.before, proof.after))

@@ -2,11 +2,10 @@
 
 import re
 
-import pytest
 import torch
 from data_subjects import digit, over
 from learners import diabetes, digits, small_cnn
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from torch import nn
 
 ID = "inputs-nonfinite"
@@ -31,9 +30,7 @@ class Masked(nn.Module):
         return ((pred - torch.nan_to_num(y)).square() * known).sum() / known.sum()
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("fault", ["nan-in-items", "infinity-in-items"])
-@pytest.mark.parametrize("build", [digits, diabetes])
+@in_turn(build=[digits, diabetes], fault=["nan-in-items", "infinity-in-items"])
 def test_what_is_not_finite_is_named(build, fault, seed):
     first = is_named(with_fault(fault, build(seed), seed), ID)
     assert re.search(r"item \d+, input 1", first.summary), first.summary

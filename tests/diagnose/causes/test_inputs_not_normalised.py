@@ -1,8 +1,7 @@
 """Inputs in raw units or next to nothing: named and proven; norm layers and models that scale are left alone."""
 
-import pytest
 from learners import diabetes, digits
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from odd_subjects import byte_pictures, flat_regression
 from torch import nn
 
@@ -16,9 +15,7 @@ def plain_digits(seed=0):
     return digits(seed, model=model)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("fault", ["raw-units", "inputs-divided-again"])
-@pytest.mark.parametrize("build", [diabetes, flat_regression, plain_digits])
+@in_turn(build=[diabetes, flat_regression, plain_digits], fault=["raw-units", "inputs-divided-again"])
 def test_inputs_of_an_odd_size_are_named(build, fault, seed):
     is_named(with_fault(fault, build(seed), seed), ID)
 

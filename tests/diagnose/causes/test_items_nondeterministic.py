@@ -6,13 +6,12 @@ import pytest
 import torch
 from data_subjects import digit, over
 from learners import diabetes, digits
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 
 ID = "items-nondeterministic"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, diabetes])
+@in_turn(build=[digits, diabetes])
 def test_a_label_drawn_anew_is_named(build, seed):
     is_named(with_fault("label-drawn-anew", build(seed), seed), ID)
 

@@ -1,17 +1,15 @@
 """One label for everything: named and proven; a loss that reads no label and a rare second label are left alone."""
 
-import pytest
 import torch
 from data_subjects import digit, over
 from learners import diabetes, digits
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from odd_subjects import contrastive_dummy_label
 
 ID = "labels-constant"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, diabetes])
+@in_turn(build=[digits, diabetes])
 def test_one_label_is_named(build, seed):
     assert "alike" in is_named(with_fault("one-label", build(seed), seed), ID).summary
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from learners import ThroughNumpy, diabetes, digits, small_cnn
-from naming import cause_of, examined, findings_of, is_named, stands_any_evidence, with_fault
+from naming import cause_of, examined, findings_of, in_turn, is_named, stands_any_evidence, with_fault
 from torch import nn
 
 ID = "loss-detached"
@@ -32,8 +32,7 @@ class Steep(nn.Module):
         return torch.sigmoid(self.net(x).square() * 0 + self.net(x) + 200)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("fault", ["loss-through-numpy", "error-rate-as-loss"])
+@in_turn(fault=["loss-through-numpy", "error-rate-as-loss"])
 def test_a_loss_of_a_classifier_is_named(fault, seed):
     first = is_named(with_fault(fault, digits(seed), seed), ID)
     assert "missing" in first.proof.before.summary

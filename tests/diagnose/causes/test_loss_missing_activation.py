@@ -10,6 +10,7 @@ from naming import (
     examined,
     fault_of,
     findings_of,
+    in_turn,
     is_left_alone,
     is_named,
     settled,
@@ -32,8 +33,7 @@ class LogOfProbabilities(nn.Module):
         return -pred.log()[torch.arange(len(y)), y].mean()
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, segmentation])
+@in_turn(build=[digits, segmentation])
 def test_scores_into_nll_are_named(build, seed):
     assert "log_softmax" in is_named(with_fault("scores-into-nll", build(seed), seed), ID).proof.change
 
@@ -43,8 +43,7 @@ def test_a_logarithm_of_scores_is_named(seed):
     is_named(examined(digits(seed, loss_func=LogOfProbabilities()), seed), ID)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [several_images, binary_column])
+@in_turn(build=[several_images, binary_column])
 def test_scores_into_bce_are_named_though_it_raises(build, seed):
     learn = build(seed)
     fault_of("scores-into-bce").inject(learn)

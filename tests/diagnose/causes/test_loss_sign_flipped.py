@@ -3,7 +3,7 @@
 import pytest
 import torch
 from learners import diabetes, digits
-from naming import examined, findings_of, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_named, stands_any_evidence, with_fault
 from odd_subjects import binary_column, character_model, contrastive, several_images
 from torch import nn
 
@@ -25,8 +25,7 @@ class Critic(nn.Module):
         return (pred * torch.where(y > 0, -1.0, 1.0)).mean()
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, diabetes, binary_column, several_images, character_model])
+@in_turn(build=[digits, diabetes, binary_column, several_images, character_model])
 def test_a_negated_loss_is_named(build, seed):
     proof = is_named(with_fault("loss-negated", build(seed), seed), ID).proof
     assert proof.after.numbers["answers agree with targets"] >= 0.8

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from learners import diabetes, digits, probabilities, small_cnn
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from odd_subjects import binary_column, flat_regression, learner, tabular
 from torch import nn
 from torch.nn import functional as F
@@ -22,9 +22,7 @@ class Bounded(nn.Module):
         return self.activation(self.last(self.activation(self.first(x)) * 2))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("fault", ["relu-before-the-loss", "sigmoid-before-a-regression"])
-@pytest.mark.parametrize("build", [diabetes, tabular])
+@in_turn(build=[diabetes, tabular], fault=["relu-before-the-loss", "sigmoid-before-a-regression"])
 def test_an_activation_before_a_regression_is_named(build, fault, seed):
     is_named(with_fault(fault, build(seed), seed), ID)
 

@@ -3,14 +3,12 @@
 import pytest
 from fastai.callback.schedule import ParamScheduler, SchedCos, combined_cos
 from learners import diabetes, digits
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 
 ID = "schedule-starves"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("fault", ["rate-annealed-at-once", "warmup-longer-than-the-run"])
-@pytest.mark.parametrize("build", [digits, diabetes])
+@in_turn(build=[digits, diabetes], fault=["rate-annealed-at-once", "warmup-longer-than-the-run"])
 def test_a_rate_that_never_arrives_is_named(build, fault, seed):
     is_named(with_fault(fault, build(seed), seed), ID)
 

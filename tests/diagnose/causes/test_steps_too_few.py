@@ -1,8 +1,7 @@
 """A run of a few steps: named and proven; short runs that got somewhere, and untrained Learners, are left alone."""
 
-import pytest
 from learners import diabetes, digits
-from naming import cause_of, examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import cause_of, examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from odd_subjects import flat_regression
 
 from diagnose.faults.broken_off_early import _StopAt
@@ -16,8 +15,7 @@ def fitted(learn, steps, lr=None):
     return learn
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, flat_regression])
+@in_turn(build=[digits, flat_regression])
 def test_a_run_broken_off_after_four_steps_is_named(build, seed):
     proof = is_named(with_fault("broken-off-early", build(seed), seed), ID).proof
     assert len(proof.before.loss) == 4

@@ -2,7 +2,7 @@
 
 import pytest
 from learners import diabetes, digits, small_cnn
-from naming import cause_of, examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import cause_of, examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from odd_subjects import far_targets, flat_regression, tabular
 
 from diagnose.faults._items import alter
@@ -10,8 +10,7 @@ from diagnose.faults._items import alter
 ID = "targets-not-scaled"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [diabetes, flat_regression, tabular])
+@in_turn(build=[diabetes, flat_regression, tabular])
 def test_targets_in_raw_units_are_named(build, seed):
     first = is_named(with_fault("targets-in-raw-units", build(seed), seed), ID)
     assert "targets standardised" in first.proof.change

@@ -1,16 +1,14 @@
 """Training items in validation: named and proven; validation on the training set and repeats by chance are left."""
 
-import pytest
 import torch
 from data_subjects import Folders, Read, colour_net, digit, over, write_pictures
 from learners import diabetes, digits
-from naming import examined, findings_of, is_left_alone, is_named, stands_any_evidence, with_fault
+from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 
 ID = "train-valid-leak"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("build", [digits, diabetes])
+@in_turn(build=[digits, diabetes])
 def test_training_items_in_validation_are_named(build, seed):
     assert "training item" in is_named(with_fault("validation-from-training", build(seed), seed), ID).summary
 
