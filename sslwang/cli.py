@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from diagnose.errors import DiagnoseError
 from diagnose.registry import entries, load
@@ -72,8 +73,12 @@ def tasks(
         if losses:
             _print_fits("losses")
         return
-    for entry in entries(CATALOGUE):
-        console.print(f"[bold]{entry.id}[/]  {entry.title}", highlight=False)
+    known = entries(CATALOGUE)
+    wide = max(len(entry.id) for entry in known)
+    seen = console.is_terminal  # what is piped on is whole, however long
+    for entry in known:
+        line = Text.assemble((entry.id.ljust(wide), "bold"), "  ", entry.title)
+        console.print(line, no_wrap=True, overflow="ellipsis" if seen else "ignore", crop=seen)
 
 
 def _print_details(name: str, pairs: list[str] | None) -> None:

@@ -24,7 +24,8 @@ and its place.
 
 Source: jigsaw puzzles (Noroozi and Favaro 2016) of several images at once, as in the notes that this pipeline was
 started from; margins and jitter from Doersch et al. 2015. A small encoder stays near chance (0.165 of the cells after
-500 steps): it must overfit a fixed batch.
+500 steps; after 5,000 0.22 of unseen regions, whose images it parts in 0.95, and their places not at all): it must
+overfit a fixed batch.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.sslwang.tasks.test_easiest_versions import STEPS
 ROWS, BATCHES = 16, 200  # of the fixed batch, and how often it is shown
 MISSING = "not measured"
 SURE = 3.0  # standard errors above chance that count as more than chance
-STILL = 1e-3  # of a loss that is said to be the best constant's
+STILL = 1e-3  # of the best constant's loss: so near, a loss is said to be that
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def measure(folder: Path, names: list[str], parts: list[str]) -> None:
 def verdict(task: Pretext, learned: list[Learned], rows: int) -> str:
     """What was reached, in words: of shares the standard error over `rows` is told from chance, of R2 only the sign."""
     constant = task.best_constant()
-    if constant is not None and all(abs(x.loss - constant) < STILL for x in learned):
+    if constant is not None and all(abs(x.loss - constant) < STILL * constant for x in learned):
         return "answers a constant"
     error = 0.0 if task.metric == "R2" else math.sqrt(task.chance * (1 - task.chance) / rows)
     above = [x.split for x in learned if x.score > task.chance + SURE * error]
@@ -147,7 +148,7 @@ def line(name: str, folder: Path) -> str:
         if easy
         else [MISSING] * 3
     )
-    cells += [f"{batch['loss']:.4f} ({batch['constant']:.3f})" if batch else MISSING]
+    cells += [f"{batch['loss']:.0e} ({batch['constant']:.3f})" if batch else MISSING]
     return f"| {' | '.join(cells)} |"
 
 
@@ -163,7 +164,7 @@ def page(folder: Path) -> str:
         "`python -m tests.bench.hard_tasks`; each score is that of the task's own metric on 960 rows, of one seed.",
         "`region`: the right quarter of the photographs whose left 70 % trains; `photo`: photographs that nothing is",
         f"trained on. More than chance: {SURE:.0f} standard errors of a share of 960 rows. Answers a constant: its",
-        f"loss is within {STILL} of the best constant's. Easiest version: score on 480 rows after the steps that its",
+        f"loss is within {STILL:.1%} of the best constant's. Easiest version: score on 480 rows after the steps that its",
         f"test takes, and their CPU seconds. Fixed batch: loss on {ROWS} rows after {BATCHES} steps on them alone,",
         "and that of the best constant.",
         "",
@@ -176,7 +177,7 @@ def page(folder: Path) -> str:
         "",
         "## Commands",
         "",
-        *(f"    {rows[0].command}" for rows in runs.values() if rows),
+        *("    " + re.sub(r"--out[ =]\S*/", "--out FOLDER/", rows[0].command) for rows in runs.values() if rows),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

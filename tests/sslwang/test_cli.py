@@ -35,7 +35,22 @@ def test_the_command_starts_without_torch():
 def test_tasks_lists_one_a_line(run):
     code, out, _ = run("tasks")
     assert code == 0
-    assert "unmix  Unmix: which of the sources were mixed" in out
+    known = cli.entries(cli.CATALOGUE)
+    assert len(out.splitlines()) == len(known)
+    assert len({line.index(e.title) for line, e in zip(out.splitlines(), known)}) == 1
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_in_a_narrow_console_tasks_are_a_line_each_and_whole_where_they_are_piped(run, monkeypatch, seen):
+    monkeypatch.setattr(cli, "console", cli.Console(width=60, force_terminal=seen, color_system=None))
+    _, out, _ = run("tasks")
+    known = cli.entries(cli.CATALOGUE)
+    assert len(out.splitlines()) == len(known)
+    assert all(line.startswith(e.id) for line, e in zip(out.splitlines(), known))
+    if seen:
+        assert max(map(len, out.splitlines())) <= 60
+    else:
+        assert all(line.endswith(e.title) for line, e in zip(out.splitlines(), known))
 
 
 @pytest.mark.parametrize("target", ["classification", "regression"])

@@ -52,7 +52,7 @@ def test_a_row_says_what_there_is(tmp_path):
         "marked, 150 steps, 10 s",
         "1.000",
         "0.990",
-        "0.0100 (1.386)",
+        "1e-02 (1.386)",
     ]
 
 
