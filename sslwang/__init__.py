@@ -13,10 +13,11 @@ _FACE = {
     "UnmixRow": "sslwang.data.unmixing",
     "UnmixTransform": "sslwang.data.unmixing",
     "UnmixWeights": "sslwang.data.unmixing",
+    "transfer_learner": "sslwang.transfer",
     "unmix_learner": "sslwang.tasks.unmix",
 }
 
-__all__ = ["UnmixLabels", "UnmixRow", "UnmixTransform", "UnmixWeights", "unmix_learner"]
+__all__ = ["UnmixLabels", "UnmixRow", "UnmixTransform", "UnmixWeights", "transfer_learner", "unmix_learner"]
 
 
 def __getattr__(name: str) -> Any:
