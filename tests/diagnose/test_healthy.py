@@ -14,6 +14,7 @@ LOOKS = {"summed_loss_under_adam": "loss-contract", "no_grad_body": "gradient-fl
 @pytest.mark.parametrize("name", HEALTHY)
 def test_healthy_subject_passes(name, seed):
     diagnosis = examine(from_learner(HEALTHY[name](seed)), seed=seed, budget=None)
+    assert [(c.id, c.status, c.summary) for c in diagnosis.checks if c.status != "pass"] == []
     assert diagnosis.verdict == "pass", (diagnosis.summary, [c.summary for c in diagnosis.causes])
     assert not [c.id for c in diagnosis.causes if c.proven]
     odd = [c.id for c in diagnosis.checks if c.summary.startswith("looks like ") and "; is fine because " in c.summary]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from judging import judge_never_raises
 from learners import diabetes, digits
 from odd_subjects import ODD
 
@@ -172,6 +173,10 @@ def test_missing_evidence_is_no_error(found):
         assert status in STATUSES
         status, _ = CHECKS[id].judge(EvidenceList(e for e in evidence if e.name == name))
         assert status in STATUSES
+
+
+def test_judge_takes_any_numbers_together(found):
+    judge_never_raises(*found, examples=20)
 
 
 def test_judge_is_pure_and_survives_json(found):

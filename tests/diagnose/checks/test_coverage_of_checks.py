@@ -20,7 +20,7 @@ from diagnose.subject import from_learner
 
 CHECKS = registry.load_all("diagnose.checks", Check)
 HERE = Path(__file__).parent
-SHARED = {Path(__file__).name, "test_contracts.py", "test_judges.py"}  # they ask all checks alike
+SHARED = {Path(__file__).name, "test_contracts.py"}  # they ask all checks alike
 # they say what a run costs and what runs it: every answer is right, so there is nothing to fail
 STATES_ONLY = {"loader-throughput", "parameter-share", "run-environment", "run-estimate", "step-time"}
 every_check = pytest.mark.parametrize("id", CHECKS)

@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from learners import HEALTHY, digits, small_cnn
+from judging import judge_never_raises, judged, measured, nan_never_passes
+from learners import digits, small_cnn
 from torch import nn
 from torch.nn import functional as F
-from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
-from diagnose.checks.deterministic_eval import DeterministicEval
-
-CHECK = DeterministicEval()
+ID = "deterministic-eval"
 
 
 class Wrapped(nn.Module):
@@ -34,30 +32,25 @@ def carried(module, x):
     return x + module.hidden
 
 
-@pytest.mark.parametrize("name", HEALTHY)
-def test_healthy(name):
-    passes(CHECK, HEALTHY[name]())
-
-
 def test_dropout_without_its_mode():
-    status, summary = judged(CHECK, digits(model=Wrapped(endless_dropout)))
+    status, summary = judged(ID, digits(model=Wrapped(endless_dropout)))
     assert status == "warn"
     assert "dropout" in summary
 
 
 def test_dropout_with_its_mode():
     right = Wrapped(lambda module, x: F.dropout(x, 0.5, module.training))
-    assert judged(CHECK, digits(model=right)).status == "pass"
+    assert judged(ID, digits(model=right)).status == "pass"
 
 
 @pytest.mark.parametrize(("then", "word"), [(sampled, "random"), (carried, "state")])
 def test_sampling_and_state_pass_and_are_told(then, word):
-    status, summary = judged(CHECK, digits(model=Wrapped(then)))
+    status, summary = judged(ID, digits(model=Wrapped(then)))
     assert status == "pass"
     assert word in summary
 
 
 def test_judge():
-    evidence = measured(CHECK, digits(model=Wrapped(endless_dropout)))
-    judge_never_raises(CHECK, evidence)
-    nan_never_passes(CHECK, evidence)
+    evidence = measured(ID, digits(model=Wrapped(endless_dropout)))
+    judge_never_raises(ID, evidence)
+    nan_never_passes(ID, evidence)

@@ -4,19 +4,19 @@ import math
 
 import pytest
 import torch
-from learners import HEALTHY, digits
+from judging import check_of, judge_never_raises, judged, measured, nan_never_passes
+from learners import digits
 from naming import cause_of, fault_of
 from odd_subjects import character_model
 from torch import nn
-from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes
 
 from diagnose.causes import Findings
-from diagnose.checks.feature_collapse import FeatureCollapse, effective_rank
+from diagnose.checks.feature_collapse import effective_rank
 from diagnose.isolate import untouched
 from diagnose.lab import Lab
 from diagnose.subject import from_task
 
-CHECK = FeatureCollapse()
+ID = "feature-collapse"
 
 
 class Collapsed(nn.Module):
@@ -28,26 +28,21 @@ class Collapsed(nn.Module):
         return self.head(1 + self.kept * self.encoder(x.flatten(1)))
 
 
-@pytest.mark.parametrize("name", HEALTHY)
-def test_healthy(name):
-    passes(CHECK, HEALTHY[name]())
-
-
 def test_collapsed_encoder():
-    status, summary = judged(CHECK, digits(model=Collapsed(1e-6)))
+    status, summary = judged(ID, digits(model=Collapsed(1e-6)))
     assert status == "warn"
     assert "nearly one vector" in summary
-    assert judged(CHECK, digits(model=Collapsed(1.0))).status == "pass"
+    assert judged(ID, digits(model=Collapsed(1.0))).status == "pass"
 
 
 def test_rows_of_tokens_that_are_all_one_vector():
     learn = character_model()
-    before = measured(CHECK, learn)
+    before = measured(ID, learn)
     assert 0.5 < before.get("spread over rows", "inputs") <= 1
-    assert CHECK.judge(before).status == "pass"
+    assert check_of(ID).judge(before).status == "pass"
     fault_of("features-drowned").inject(learn)
-    found = measured(CHECK, learn)
-    assert CHECK.judge(found).status == "warn"
+    found = measured(ID, learn)
+    assert check_of(ID).judge(found).status == "warn"
     assert cause_of("representation-collapse").suspect(Findings({"feature-collapse": found}))
 
 
@@ -56,12 +51,12 @@ def test_what_the_last_layer_is_given_where_the_features_of_the_task_are_apart()
 
     def found():
         with untouched(subject.learner):
-            return CHECK.measure(Lab(subject, 0))
+            return check_of(ID).measure(Lab(subject, 0))
 
     assert found().get("features of") == "the task's features"
     fault_of("features-drowned").inject(subject.learner)
     assert found().get("features of").startswith("the input of head")
-    assert CHECK.judge(found()).status == "warn"
+    assert check_of(ID).judge(found()).status == "warn"
 
 
 def test_effective_rank():
@@ -72,6 +67,6 @@ def test_effective_rank():
 
 
 def test_judge():
-    evidence = measured(CHECK, digits())
-    judge_never_raises(CHECK, evidence)
-    nan_never_passes(CHECK, evidence)
+    evidence = measured(ID, digits())
+    judge_never_raises(ID, evidence)
+    nan_never_passes(ID, evidence)

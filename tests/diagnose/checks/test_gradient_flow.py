@@ -1,13 +1,11 @@
 """gradient-flow: a part that is kept by no_grad, and one that is cut off."""
 
 import torch
+from judging import check_of, judge_never_raises, judged, measured, nan_never_passes, passes_as_odd
 from learners import NoGradBody, digits, no_grad_body, small_cnn
 from torch import nn
-from verdicts import judge_never_raises, judged, measured, nan_never_passes, passes_as_odd
 
-from diagnose.checks.gradient_flow import GradientFlow
-
-CHECK = GradientFlow()
+ID = "gradient-flow"
 
 
 class DetachedBody(NoGradBody):
@@ -32,24 +30,24 @@ class NarrowBody(nn.Module):
 
 def test_linear_probe():
     summary = passes_as_odd(
-        CHECK, no_grad_body(), "a cut graph: 10 of 14 trainable tensors", "97% is learned of one batch"
+        ID, no_grad_body(), "a cut graph: 10 of 14 trainable tensors", "97% is learned of one batch"
     )
     assert "it stops after body.3; is fine because that part runs under no_grad" in summary
 
 
 def test_a_body_under_no_grad_that_had_to_learn():
-    status, summary = judged(CHECK, digits(model=NarrowBody(), lr=1e-1))
+    status, summary = judged(ID, digits(model=NarrowBody(), lr=1e-1))
     assert status == "fail"
     assert "10 of 14 trainable tensors move the output and get no gradient" in summary
 
 
 def test_a_detached_body_is_cut_off_however_much_its_head_learns():
-    evidence = measured(CHECK, digits(model=DetachedBody(), lr=1e-1))
-    assert CHECK.judge(evidence).status == "fail"
+    evidence = measured(ID, digits(model=DetachedBody(), lr=1e-1))
+    assert check_of(ID).judge(evidence).status == "fail"
     assert evidence.get("cut under no_grad") is False
 
 
 def test_judge():
-    evidence = measured(CHECK, no_grad_body())
-    judge_never_raises(CHECK, evidence)
-    nan_never_passes(CHECK, evidence, "learned without them")
+    evidence = measured(ID, no_grad_body())
+    judge_never_raises(ID, evidence)
+    nan_never_passes(ID, evidence, "learned without them")

@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from judging import check_of, evidence_of, is_judgement, judged
-from learners import HEALTHY, digits, small_cnn
+from learners import digits, small_cnn
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,11 +40,6 @@ LOOK_ALIKES = {
     "norm between": lambda: mlp(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.Linear(32, 10)),
     "head on a projection": lambda: nn.Sequential(small_cnn(32), nn.Linear(32, 10)),
 }
-
-
-@pytest.mark.parametrize("name", HEALTHY)
-def test_healthy_subject_passes(name):
-    assert judged(ID, HEALTHY[name]()).status == "pass"
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)

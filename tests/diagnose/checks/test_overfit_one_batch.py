@@ -2,16 +2,16 @@
 
 import pytest
 import torch
+from judging import check_of, judge_never_raises, measured, nan_never_passes, passes_as_odd
 from learners import _digits, diabetes, digits, pair_scores
 from odd_subjects import learner
 from torch import nn
 from torch.nn import functional as F
-from verdicts import judge_never_raises, measured, nan_never_passes, passes_as_odd
 
-from diagnose.checks.overfit_one_batch import REACH, OverfitOneBatch
+from diagnose.checks.overfit_one_batch import REACH
 from diagnose.isolate import seed_everything
 
-CHECK = OverfitOneBatch()
+ID = "overfit-one-batch"
 
 
 class Siamese(nn.Module):
@@ -42,15 +42,15 @@ def siamese(seed=0, norm=nn.BatchNorm1d, predictor=True):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_one_branch_as_the_target_of_another(seed):
     looks = "a loss that a constant output satisfies: learned 9"
-    summary = passes_as_odd(CHECK, siamese(seed), looks, "outputs of different rows differ still", seed)
+    summary = passes_as_odd(ID, siamese(seed), looks, "outputs of different rows differ still", seed)
     assert "the best constant stood at -0.0" in summary
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_collapse_learns_nothing_however_low_its_loss(seed):
     learn = siamese(seed, norm=lambda width, affine=True: nn.Identity(), predictor=False)
-    evidence = measured(CHECK, learn, seed)
-    status, summary = CHECK.judge(evidence)
+    evidence = measured(ID, learn, seed)
+    status, summary = check_of(ID).judge(evidence)
     assert status == "fail"
     assert "learned nothing of one batch" in summary or "learned 1% of one batch" in summary
     assert evidence.get("last loss") < -0.99  # of -1, the lowest there is
@@ -58,14 +58,14 @@ def test_collapse_learns_nothing_however_low_its_loss(seed):
 
 def test_scores_of_pairs_cannot_reach_what_the_loss_would_like_best():
     fine = "no outputs of the last layer, encoder.3, reach more than 68%"
-    passes_as_odd(CHECK, pair_scores(), "a batch half learned: learned 68%", fine)
+    passes_as_odd(ID, pair_scores(), "a batch half learned: learned 68%", fine)
 
 
 def test_half_learned_below_what_is_within_reach():
     learn = pair_scores()
     learn.lr = 1e-4
-    evidence = measured(CHECK, learn)
-    status, summary = CHECK.judge(evidence)
+    evidence = measured(ID, learn)
+    status, summary = check_of(ID).judge(evidence)
     assert evidence.get("learned") < 0.95 * 0.68
     assert status != "pass", summary
 
@@ -73,14 +73,14 @@ def test_half_learned_below_what_is_within_reach():
 def test_a_last_activation_is_no_limit_of_the_task():
     learn = diabetes()
     learn.model.add_module("clamp", nn.Hardtanh(-0.8, 0.8))
-    evidence = measured(CHECK, learn)
+    evidence = measured(ID, learn)
     assert 0.5 <= evidence.get("learned") < 0.8
     assert evidence.get(REACH) is None
-    assert CHECK.judge(evidence).status == "warn"
+    assert check_of(ID).judge(evidence).status == "warn"
 
 
 def test_judge():
     for learn in (digits(), siamese(), pair_scores()):
-        evidence = measured(CHECK, learn)
-        judge_never_raises(CHECK, evidence)
-        nan_never_passes(CHECK, evidence, "learned")
+        evidence = measured(ID, learn)
+        judge_never_raises(ID, evidence)
+        nan_never_passes(ID, evidence, "learned")

@@ -29,7 +29,7 @@ def tiny(rows, bs):
     return learn
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", ["digits", "diabetes", "declared_freeze"])
 def test_healthy_subject_passes(name):
     status, summary = judged(ID, HEALTHY[name]())
     assert status == "pass"

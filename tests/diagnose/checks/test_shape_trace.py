@@ -28,7 +28,7 @@ def pooled_body():
     return nn.Sequential(body(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", ["digits", "diabetes", "declared_freeze"])
 def test_healthy_subject_passes(name):
     status, summary = judged(ID, HEALTHY[name]())
     assert status == "pass"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from judging import check_of, evidence_of, is_judgement, judged
-from learners import HEALTHY, digits, small_cnn
+from learners import digits, small_cnn
 from torch import nn
 from torch.nn import functional as F
 
@@ -61,11 +61,6 @@ LOOK_ALIKES = {
     "learnable weights": Mixes(),
     "pairs of rows": Ends(pairs),
 }
-
-
-@pytest.mark.parametrize("name", HEALTHY)
-def test_healthy_subject_passes(name):
-    assert judged(ID, HEALTHY[name]()).status == "pass"
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)

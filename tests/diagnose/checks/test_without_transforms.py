@@ -5,13 +5,12 @@ import torch
 from fastai.callback.core import Callback
 from fastai.data.core import Pipeline
 from fastai.vision.augment import RandTransform
+from judging import judge_never_raises, judged, measured, nan_never_passes
 from learners import digits
-from verdicts import judge_never_raises, judged, measured, nan_never_passes
 
-from diagnose.checks.without_transforms import WithoutTransforms
 from diagnose.errors import NotApplicable
 
-CHECK = WithoutTransforms()
+ID = "without-transforms"
 
 
 class Blank(RandTransform):
@@ -35,23 +34,23 @@ def augmented(kept):
 
 
 def test_healthy_augmentation():
-    status, summary = judged(CHECK, augmented(0.9))
+    status, summary = judged(ID, augmented(0.9))
     assert status == "pass"
     assert "no Blank" in summary
 
 
 def test_augmentation_that_leaves_nothing():
-    status, summary = judged(CHECK, augmented(0.0))
+    status, summary = judged(ID, augmented(0.0))
     assert status == "warn"
     assert "no Blank" in summary
 
 
 def test_no_random_transform():
     with pytest.raises(NotApplicable, match="no random transform"):
-        measured(CHECK, digits(cbs=Callback()))
+        measured(ID, digits(cbs=Callback()))
 
 
 def test_judge():
-    evidence = measured(CHECK, augmented(0.9))
-    judge_never_raises(CHECK, evidence)
-    nan_never_passes(CHECK, evidence)
+    evidence = measured(ID, augmented(0.9))
+    judge_never_raises(ID, evidence)
+    nan_never_passes(ID, evidence)
