@@ -144,7 +144,7 @@ class PretrainRun:
                 raise DiagnoseError(f"{self.path}: another process is training this run") from None
             except OSError:  # a file system without locks
                 pass
-            for left in self.path.glob(".*.part"):
+            for left in self.path.rglob("*.part"):
                 with suppress(OSError):
                     left.unlink()
             yield
