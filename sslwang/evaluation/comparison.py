@@ -121,7 +121,7 @@ class Evaluation:
 
 
 def _numbers(found: Sequence[dict], name: str) -> np.ndarray:
-    return np.array([[0.0 if v is None else v for v in r[name]] for r in found], dtype=np.float64)
+    return np.nan_to_num(np.array([r[name] for r in found], dtype=np.float64))  # of an empty bin there is no mean
 
 
 # ---- what may be said ------------------------------------------------------------------------------------------------

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 
+from diagnose.task import flat_settings
 from sslwang.data.images import ArrayImages
 from sslwang.data.labelled import Labelled, LabelledImages
 from sslwang.evaluation.cells import Protocol, Tuning, judged
 from sslwang.evaluation.comparison import Evaluation, Facts
-from sslwang.evaluation.starts import Budget, Member, Start
+from sslwang.evaluation.starts import Budget, Member, Start, random_encoder
+from sslwang.models.weights import save_weights
+from sslwang.pretrain import task_of
 
 CLASSES = ("astronaut", "chelsea", "coffee", "rocket")
 SETTINGS = {
@@ -67,7 +71,7 @@ def evaluation(right: list[tuple[Start, dict[str, list[float]]]], fractions=(0.0
     facts = Facts("photos", CLASSES, 3, 400, ROWS, 0.35)
     protocol = Protocol("photos", "0" * 12, 16, "standardised", Tuning(20))
     made = {"starts": starts, "methods": methods, "fractions": fractions, "seeds": seeds, "cells": cells}
-    return Evaluation(facts, protocol, **{**made, **changes})
+    return Evaluation(**{"facts": facts, "protocol": protocol, **made, **changes})
 
 
 def small_data(per_class: int = 12, size: int = 16) -> Labelled:
@@ -85,3 +89,24 @@ def small_data(per_class: int = 12, size: int = 16) -> Labelled:
         for part, (tiles, labels) in zip(("train", "val"), sides)
     ]
     return Labelled("small", ("blue", "green", "red"), ("blue", "red"), *made, size=size, titles={"red": "<b>red"})
+
+
+def made_run(folder: Path, task: str = "unmix", seed: int = 0, steps: int = 100, finished: bool = True, **settings):
+    """The folder of a run that nobody trained: its record, and an encoder with weights of its own."""
+    folder.mkdir(parents=True)
+    chosen = task_of(task, {"size": 16, "bs": 4, **settings})
+    history = [
+        {"epoch": epoch, "steps": steps, "train_loss": 0.5, "valid_loss": 0.6, "exact_pair": 0.5 + 0.2 * epoch}
+        for epoch in range(2)
+    ]
+    record = {
+        "schema": 1, "task": task, "settings": flat_settings(chosen.settings), "arch": "small", "norm": "group",
+        "seed": seed, "size": 16, "epochs": 2, "steps": steps, "source": "photos", "gate": {"skipped": "by hand"},
+        "options": {"schedule": "one-cycle", "accumulate": 1, "precision": "auto"}, "seconds": 12.5,
+        "finished": finished, "started": f"2026-01-01T00:00:0{seed}", "history": history,
+        "best": {"epoch": 0, "metric": "exact_pair", "value": 0.5},
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record))
+    save_weights(random_encoder("small", "group", 100 + seed), folder / "encoder.safetensors")
+    save_weights(random_encoder("small", "group", 200 + seed), folder / "encoder-best.safetensors")
+    return folder
