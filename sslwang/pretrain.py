@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -422,7 +422,7 @@ def _train(
         loader_epoch = found.rest["loader epoch"]
         put_back(learn, found.tensors, found.rest, f"{run.path / runs.STATE}, checkpoint {found.number},")
         keeper.go_on(found)
-        callbacks.append(GoOn(position, found.tensors, found.rest))
+        callbacks.append(GoOn(position, found.tensors, found.rest, launch.first))
     if options.accumulate > 1:
         callbacks.append(GradientAccumulation(options.accumulate * task.settings.bs))
     precision = _precision(options, learn.dls.device)
@@ -447,6 +447,9 @@ def _train(
                     watch.close()
                     run.record["alarms"] += [f"{one.id} at step {one.step}: {one.message}" for one in watch.raised]
         if keeper.failure is not None:
+            if launch.first:
+                with suppress(OSError):  # the alarms; what matters is written, or cannot be
+                    run.save()
             raise keeper.failure
         keeper.finish(learn)
     return run

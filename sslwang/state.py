@@ -124,12 +124,17 @@ def put_back(learn: Learner, tensors: Tensors, rest: dict[str, Any], source: str
 
 class GoOn(Callback):
     """Puts back what a fit begins anew, at the moment at which it was taken: before the next batch of training, or
-    before the epoch if that is where the training stood."""
+    before the epoch if that is where the training stood.
+
+    Args:
+        streams: put the random streams back too; of several processes only the first, whose they were.
+    """
 
     order = -100  # before any callback that reads or moves what is put back
 
-    def __init__(self, position: Position, tensors: Tensors, rest: dict[str, Any]):
+    def __init__(self, position: Position, tensors: Tensors, rest: dict[str, Any], streams: bool = True):
         super().__init__()
+        self.streams = streams
         self.position, self.tensors, self.rest, self.done = position, tensors, rest, False
 
     def before_epoch(self) -> None:
@@ -170,7 +175,8 @@ class GoOn(Callback):
             learn.scaler.load_state_dict(rest["scaler"])
         if self.position.batch == 0 and rest["loader epoch"] is not None:
             learn.dls.train.epoch = rest["loader epoch"]
-        _set_random(tensors, rest["random"])
+        if self.streams:
+            _set_random(tensors, rest["random"])
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from diagnose.diagnosis import Diagnosis, SubjectInfo, Tool
 from diagnose.errors import DiagnoseError
 from diagnose.gate import GateRefused
 from diagnose.store import Store
+from diagnose.subject import from_task
 from diagnose.task import flat_settings
 from sslwang import checkpoint, gated, runs
 from sslwang.checkpoint import Checkpoints
@@ -245,6 +246,11 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(whole, tmp_path, numb
     assert steps == list(range(after, 8))
 
 
+def test_with_workers_it_goes_on_bit_for_bit_too(whole, tmp_path):
+    run, _ = interrupted(tmp_path, 3, **{"data.workers": 2})
+    assert weights(resume(run.path)) == weights(whole)
+
+
 def test_patience_counts_over_an_interruption(tmp_path, scripted):
     scripted(accuracy=FALLING)
     options = {"epochs": 6, "patience": 3, "gate": "skip", "watch": False}
@@ -444,6 +450,11 @@ def test_without_a_pass_nothing_is_trained_and_the_command_is_offered(tmp_path):
     )
     assert "items" not in said.split("`")[1]
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_asked_of_the_gate_is_what_the_command_examines():
+    pairs = {name: str(value) for name, value in SMALL.items()}
+    assert from_task("quadrant", pairs, 3, "cpu").identity() == subject_of(small(), 3, "cpu").identity()
 
 
 @pytest.mark.parametrize("changes", [{}, {"items": 16}, {"valid_items": 16}, {"items": 72, "valid_items": 4}])
