@@ -69,6 +69,7 @@ class Plan:
         size: px that labelled images are fed at; that of the pretraining if not given.
         inputs: their scale; as the pretraining had them if not given.
         tuning: how encoders are fine-tuned.
+        draws: see `Protocol`.
         device: that nets are on.
         jobs: processes of one thread each; 1 stays in this process and leaves its threads alone.
 
@@ -82,6 +83,7 @@ class Plan:
     size: int | None = None
     inputs: Inputs | None = None
     tuning: Tuning = dataclasses.field(default_factory=Tuning)
+    draws: int = 5
     device: str = "cpu"
     jobs: int = 1
 
@@ -89,8 +91,8 @@ class Plan:
         wrong = [f for f in self.fractions if not 0 < f <= 1]
         if wrong:
             raise DiagnoseError(f"a fraction of {wrong[0]:g} of the labels: it must be above 0 and at most 1")
-        if not (self.methods and self.fractions and self.seeds):
-            raise DiagnoseError("nothing to evaluate: at least one method, fraction and seed are needed")
+        if not (self.methods and self.fractions and self.seeds and self.draws >= 1):
+            raise DiagnoseError("nothing to evaluate: at least one method, fraction, seed and draw are needed")
 
 
 # ---- pretraining -----------------------------------------------------------------------------------------------------
@@ -209,7 +211,7 @@ def evaluate_starts(
     order = {"random": 0, "baseline": 1, "pretext": 2}
     starts = sorted(starts, key=lambda start: order[start.kind])
     size, inputs = plan.size or starts[0].budget.size, plan.inputs or inputs_of(starts)
-    protocol = Protocol(data, data_digest(known), size, inputs, plan.tuning)
+    protocol = Protocol(data, data_digest(known), size, inputs, plan.tuning, plan.draws)
     folder = out / data_name(data) / CELLS
     methods = tuple(m for m in METHODS if m in plan.methods)
     fractions, seeds = sorted(set(plan.fractions)), sorted(set(plan.seeds))

@@ -52,7 +52,7 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
 
 def plan_of(
     methods: str, fractions: str, seeds: str, size: int | None, inputs: str, steps: int, unfreeze: str, balanced: bool,
-    device: str, jobs: int,
+    draws: int, device: str, jobs: int,
 ) -> Plan:  # fmt: skip
     """A plan from the options of a command.
 
@@ -69,6 +69,7 @@ def plan_of(
         size,
         None if inputs == "auto" else one_of("--inputs", inputs, INPUTS),
         Tuning(steps, one_of("--unfreeze", unfreeze, UNFREEZE), balanced),
+        draws,
         str(pick_device(device)),
         jobs,
     )

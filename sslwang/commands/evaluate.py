@@ -29,6 +29,9 @@ def evaluate(
     balanced: Annotated[
         bool, typer.Option("--balanced/--as-is", help="Fine-tune with classes drawn equally often.")
     ] = False,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Choices of labels a seed that knn and probe are averaged over; cheap.")
+    ] = 5,
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="For a quick look leave out autoencoder and SimCLR.")
     ] = True,
@@ -53,7 +56,7 @@ def evaluate(
     from diagnose.errors import DiagnoseError
     from sslwang.commands._evaluation import circumstances, command, one_of, plan_of, progress, resuming
 
-    plan = plan_of(methods, fractions, seeds, size, inputs, steps, unfreeze, balanced, device, jobs)
+    plan = plan_of(methods, fractions, seeds, size, inputs, steps, unfreeze, balanced, draws, device, jobs)
     one_of("--which", which, ("last", "best"))
     from sslwang import evaluate as evaluation
     from sslwang.evaluation.comparison import sentences

@@ -38,6 +38,9 @@ def study(
     balanced: Annotated[
         bool, typer.Option("--balanced/--as-is", help="Fine-tune with classes drawn equally often.")
     ] = False,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Choices of labels a seed that knn and probe are averaged over; cheap.")
+    ] = 5,
     gate: Annotated[
         str, typer.Option(help="verify: a pass of every task is asked for; examine: made if missing; skip: noted.")
     ] = "skip",
@@ -62,7 +65,7 @@ def study(
     from diagnose.errors import DiagnoseError
     from sslwang.commands._evaluation import circumstances, command, listed, one_of, plan_of, progress, resuming
 
-    plan = plan_of(methods, fractions, seeds, size, inputs, finetune_steps, unfreeze, balanced, device, jobs)
+    plan = plan_of(methods, fractions, seeds, size, inputs, finetune_steps, unfreeze, balanced, draws, device, jobs)
     one_of("--gate", gate, ("skip", "verify", "examine"))
     from sslwang import evaluate as evaluation
     from sslwang.evaluation.comparison import sentences

@@ -22,6 +22,7 @@ from sslwang.finetune import Inputs, LabelledItems, Unfreeze, finetune
 from sslwang.models.encoder import ImageEncoder
 from sslwang.scores import confusion, recalls, reliability, summary
 
+APART = 1_000_003  # between the seeds of two choices under one seed, more than anybody's seeds are apart
 SCHEMA = 1  # of a cell's file; one of another is computed anew
 Method = Literal["knn", "probe", "finetune"]
 METHODS: tuple[Method, ...] = ("knn", "probe", "finetune")
@@ -50,6 +51,8 @@ class Protocol:
         data: a source of labelled images (see `labelled`). data_key: its `data_digest`.
         size: px that images are fed at. inputs: the scale that they are brought to.
         tuning: for `finetune`.
+        draws: choices of the labelled images that `knn` and `probe` are averaged over under one seed; they cost little,
+            for the features are the same. Fine-tuning takes the first of them.
     """
 
     data: str
@@ -57,6 +60,7 @@ class Protocol:
     size: int
     inputs: Inputs
     tuning: Tuning
+    draws: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,18 @@ class Cell:
 
     def path(self, folder: Path, protocol: Protocol) -> Path:
         """Its file below a folder; another encoder, data or protocol has another."""
-        own = asdict(protocol.tuning) if self.method == "finetune" else {}
+        own = asdict(protocol.tuning) if self.method == "finetune" else {"draws": self.draws(protocol)}
         common = (SCHEMA, protocol.data_key, protocol.size, protocol.inputs)
         key = key_of(*common, self.member.key, self.method, self.fraction, self.seed, own)
         return folder / f"{file_name(self.start.name)}-{self.method}-{self.fraction:g}-{self.seed}-{key}.json"
+
+    def draws(self, protocol: Protocol) -> int:
+        """How many choices of labelled images it takes; all of them are one choice."""
+        return protocol.draws if self.method != "finetune" and self.fraction < 1 else 1
+
+    def subset(self, labels: np.ndarray, draw: int = 0) -> np.ndarray:
+        """Indices of the labelled images of one choice."""
+        return stratified(labels, self.fraction, self.seed + draw * APART)
 
     def rows_path(self, folder: Path, protocol: Protocol) -> Path:
         """File of its predictions that are worth a look, with their pictures."""
@@ -132,10 +144,10 @@ def run_unit(
     """
     start, member = cells[0].start, cells[0].member
     data = data_of(protocol.data)
-    subsets = {(c.fraction, c.seed): stratified(data.train.labels, c.fraction, c.seed) for c in cells}
+    labels = data.train.labels
     frozen = [cell for cell in cells if cell.method != "finetune"]
     if frozen:
-        used = np.unique(np.concatenate([subsets[c.fraction, c.seed] for c in frozen]))
+        used = np.unique(np.concatenate([c.subset(labels, k) for c in frozen for k in range(c.draws(protocol))]))
         began = time.perf_counter()
         encoder, items = start.encoder(member), _items(data, protocol)
         train = LabelledItems(data.train, data.classes, protocol.size, 0, "valid", inputs=protocol.inputs)
@@ -143,16 +155,20 @@ def run_unit(
         shared = (time.perf_counter() - began) / len(frozen)
     for cell in cells:
         began = time.perf_counter()
-        indices = subsets[cell.fraction, cell.seed]
         if cell.method == "finetune":
+            indices = cell.subset(labels)
             probabilities, tensor = _finetuned(start.encoder(member), data, indices, cell.seed, protocol, device)
-            extra, spent = {"steps": protocol.tuning.steps}, 0.0
+            told, spent, extra = [probabilities], 0.0, {"steps": protocol.tuning.steps}
         else:
-            known_here = known[np.searchsorted(used, indices)]
-            probabilities, extra = _frozen(cell, known_here, data.train.labels[indices], asked, len(data.classes))
-            tensor, spent = functools.partial(_tensor, items), shared
+            told, tensor, spent, extra = [], functools.partial(_tensor, items), shared, {"draws": cell.draws(protocol)}
+            for draw in range(cell.draws(protocol)):
+                indices = cell.subset(labels, draw)
+                at = np.searchsorted(used, indices)
+                found, more = _frozen(cell, known[at], labels[indices], asked, len(data.classes))
+                told.append(found)
+                extra = {**more, **extra}
         if cell in shown:
-            rows = chosen_rows(probabilities, data.valid.labels, data.valid.names, tensor)
+            rows = chosen_rows(told[0], data.valid.labels, data.valid.names, tensor)
             write_json(cell.rows_path(folder, protocol), rows)
         result = {
             "schema": SCHEMA,
@@ -163,7 +179,7 @@ def run_unit(
             "pretraining_seed": member.seed,
             "labels": len(indices),
             **extra,
-            **judged(probabilities, data.valid.labels, data.valid_places()),
+            **judged(np.concatenate(told), np.tile(data.valid.labels, len(told)), data.valid_places()),
             "seconds": time.perf_counter() - began + spent,
         }
         write_json(cell.path(folder, protocol), result)

@@ -148,6 +148,7 @@ def _how(found: Evaluation) -> list[str]:
             "Frozen features: mean and maximum of the encoder's maps. Nearest neighbours: 20 or as many as there are "
             "labels, weight exp(cosine / 0.07) of centred features (Wu et al. 2018). Linear probe: logistic "
             "regression, C chosen on held-out parts of the training labels alone."
+            + (f" Both are averaged over {p.draws} choices of the labelled images a seed." if p.draws > 1 else "")
         )
     if "finetune" in found.methods:
         lines.append(

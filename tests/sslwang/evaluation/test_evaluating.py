@@ -104,12 +104,31 @@ def test_only_labelled_images_of_the_subset_are_learned_from(data, tmp_path, mon
     assert seen["asked"] == len(data.valid)
 
 
+def test_frozen_features_are_averaged_over_choices_of_the_labels(data, tmp_path):
+    start, method = random_start(budget(), (0,)), "knn"
+    found = {}
+    for draws in (1, 3):
+        protocol = Protocol("small", "x", 16, "standardised", Tuning(1), draws)
+        group = [Cell(start, m, f, 1) for m, f in ((method, 0.25), (method, 1.0), ("finetune", 0.25))]
+        run_unit(group, protocol, tmp_path)
+        found[draws] = [json.loads(c.path(tmp_path, protocol).read_text()) for c in group]
+    assert [np.array(c["confusion"]).sum() for c in found[3]] == [3 * 24, 24, 24]
+    assert len(list(tmp_path.iterdir())) == 4  # all of the labels are one choice, and fine-tuning takes the first
+    one, three = (np.array(found[draws][0]["confusion"]) for draws in (1, 3))
+    assert (three >= one).all()  # the first choice is among them
+    assert (three != 3 * one).any()
+    cell = Cell(start, method, 0.25, 1)
+    chosen = {tuple(cell.subset(data.train.labels, draw)) for draw in range(3)}
+    assert len(chosen) == 3
+
+
 @pytest.mark.parametrize(
     "other",
     [
         {"data_key": "y"},
         {"size": 32},
         {"inputs": "normalised"},
+        {"draws": 2},
         {"tuning": Tuning(9)},
         {"tuning": Tuning(balanced=True)},
     ],
@@ -119,7 +138,7 @@ def test_a_cell_of_another_protocol_is_another_file(tmp_path, other):
     protocol = {"data": "small", "data_key": "x", "size": 16, "inputs": "standardised", "tuning": Tuning()}
     for method in ("knn", "finetune"):
         paths = {Cell(start, method, 0.5, 0).path(tmp_path, Protocol(**p)) for p in (protocol, {**protocol, **other})}
-        same = "tuning" in other and method == "knn"  # frozen features are not tuned
+        same = ("tuning" if method == "knn" else "draws") in other  # frozen features are not tuned
         assert len(paths) == (1 if same else 2)
 
 
