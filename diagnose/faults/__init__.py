@@ -72,9 +72,9 @@ def places_before(learn: Learner, layer: nn.Module) -> int:
     hook = layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].ndim - 2))
     try:
         with untouched(learn) as twin, torch.no_grad():
-            xb = twin.dls.one_batch()
+            twin._split(twin.dls.one_batch())  # as fastai tells inputs from targets
             twin.model.eval()
-            twin.model(*xb[: getattr(twin.dls, "n_inp", 1)])
+            twin.model(*twin.xb)
     finally:
         hook.remove()
     if not given:

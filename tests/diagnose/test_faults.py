@@ -82,6 +82,12 @@ def test_labels_are_not_shuffled_where_the_target_is_the_input():
         FAULTS["labels-shuffled"].inject(learn)
 
 
+def test_a_fault_asks_a_model_of_several_inputs_as_its_learner_does():
+    subject = from_task("unmix", {"target": "classification"}, seed=0, device="cpu")
+    with pytest.raises(NotApplicable, match="several places of a row"):
+        FAULTS["norm-over-one"].inject(subject.learner)
+
+
 def test_every_fault_names_a_cause_that_exists():
     causes = {e.id for e in registry.entries("diagnose.causes")}
     assert {f.cause for f in FAULTS.values()} <= causes
