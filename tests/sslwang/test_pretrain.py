@@ -328,6 +328,14 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         resume(run.path)
 
 
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    run, _ = interrupted(tmp_path)
+    (run.path / ".encoder.safetensors.77.part").write_bytes(b"half")
+    (run.path / "watch" / "steps" / "00000001-00000013.0-0.0.part").write_bytes(b"half")
+    resume(run.path)
+    assert list(run.path.rglob("*.part")) == []
+
+
 def test_two_processes_do_not_train_one_run(tmp_path):
     run, _ = interrupted(tmp_path)
     with run.alone(), pytest.raises(DiagnoseError, match="another process is training"):
