@@ -7,7 +7,8 @@ Learner from settings and declares what may be known of it; whatever it leaves u
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -85,7 +86,7 @@ def settings_from(cls: type[Settings], pairs: dict[str, str]) -> Settings:
     Raises:
         DiagnoseError: unknown name (the nearest is offered) or a value that does not fit (what fits is named).
     """
-    known = list(_names(cls))
+    known = dict(_names(cls))
     tree: dict[str, Any] = {}
     for name, value in pairs.items():
         if name not in known:
@@ -96,7 +97,7 @@ def settings_from(cls: type[Settings], pairs: dict[str, str]) -> Settings:
         node = tree
         for part in path:
             node = node.setdefault(part, {})
-        node[leaf] = value
+        node[leaf] = _chosen(known[name], value)
     try:
         return cls.model_validate(tree)
     except ValidationError as e:
@@ -108,7 +109,7 @@ def settings_from(cls: type[Settings], pairs: dict[str, str]) -> Settings:
 
 def flat_settings(settings: Settings) -> dict[str, Any]:
     """Settings as dotted names and plain values."""
-    return {name: _dig(settings, name) for name in _names(type(settings))}
+    return {name: _dig(settings, name) for name, _ in _names(type(settings))}
 
 
 def _dig(settings: Settings, name: str) -> Any:
@@ -118,10 +119,18 @@ def _dig(settings: Settings, name: str) -> Any:
     return value if isinstance(value, (bool, int, float, str, list, type(None))) else str(value)
 
 
-def _names(cls: type[Settings], prefix: str = ""):
+def _chosen(kind: Any, value: Any) -> Any:
+    """The choice that a text means: pydantic reads "2" as a number, but not as one of the numbers 2 and 3."""
+    if get_origin(kind) is not Literal or not isinstance(value, str):
+        return value
+    return next((choice for choice in get_args(kind) if str(choice) == value), value)
+
+
+def _names(cls: type[Settings], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names of settings, and the type of each."""
     for name, field in cls.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from _names(kind, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}"
+            yield f"{prefix}{name}", kind

@@ -1,7 +1,10 @@
 """Quadrant: the label is the quadrant that is shown."""
 
+import pytest
 import torch
 
+from diagnose.errors import DiagnoseError
+from diagnose.task import settings_from
 from sslwang.tasks.quadrant import Quadrant, QuadrantSettings
 
 
@@ -16,3 +19,9 @@ def test_what_is_shown_is_the_quadrant_that_the_label_names():
         torch.testing.assert_close(picture[r], (images[r, 0, :, y : y + 16, x : x + 16].float() / 255 - 0.45) / 0.25)
     assert target.bincount(minlength=4).min() > 10
     assert items.caption(target[:1]) == items.words()[target[0]]
+
+
+def test_a_number_among_few_is_read_from_text():
+    assert settings_from(QuadrantSettings, {"g": "2"}).g == 2
+    with pytest.raises(DiagnoseError, match="--set g=3"):
+        settings_from(QuadrantSettings, {"g": "3"})
