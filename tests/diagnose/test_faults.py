@@ -82,6 +82,14 @@ def test_labels_are_not_shuffled_where_the_target_is_the_input():
         FAULTS["labels-shuffled"].inject(learn)
 
 
+def test_items_are_not_sorted_by_a_label_that_is_their_number():
+    x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    learn = Learner(loaders_of(x, torch.arange(400)), nn.Linear(4, 400), loss_func=nn.CrossEntropyLoss(), lr=3e-3)
+    with pytest.raises(NotApplicable, match="the number of the item"):
+        FAULTS["sorted-by-label"].inject(learn)
+    FAULTS["sorted-by-label"].inject(digits(0))
+
+
 def test_a_fault_asks_a_model_of_several_inputs_as_its_learner_does():
     subject = from_task("unmix", {"target": "classification"}, seed=0, device="cpu")
     with pytest.raises(NotApplicable, match="several places of a row"):
