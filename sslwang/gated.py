@@ -58,7 +58,7 @@ class Gate:
                 if key not in known:
                     known[key] = subject_of(_at_length_of(task, report), report.seed, device).identity()
                 held = gate.verify(folder, known[key], self.max_age, self.allow_warnings)
-                return _noted(folder, held)
+                return noted(folder, held)
             except gate.GateRefused as e:
                 refused = refused or e
         why = str(refused) if refused else f"{task.id} was not examined yet below {self.reports}"
@@ -78,7 +78,21 @@ class Gate:
             SubjectError: the task's own code raised.
         """
         subject = subject_of(task, seed, device)
-        identity = subject.identity()  # of the code that is loaded, whatever is edited while it is examined
+        return self.grant(subject, subject.identity(), seed, progress, "; --allow-warnings accepts that")
+
+    def grant(
+        self, subject: Subject, identity: Identity, seed: int = 0, progress: Progress | None = None, hint: str = ""
+    ) -> dict[str, Any]:
+        """Examine any subject, write the run folder, and return its pass as `verified` does.
+
+        Args:
+            identity: of the code that is loaded, whatever is edited while it is examined.
+            hint: what accepts a verdict of warn, for the message.
+
+        Raises:
+            GateRefused: the examination gave no pass that holds, with its summary; exit code 130 if it was interrupted.
+            SubjectError: the subject's own code raised.
+        """
         diagnosis = examine(subject, seed, self.budget, progress=progress)
         signed = gate.issue(diagnosis, identity)
         if signed is not None:
@@ -89,11 +103,11 @@ class Gate:
             ended.exit_code = 130
             raise ended
         try:
-            return _noted(folder, gate.verify(folder, identity, self.max_age, self.allow_warnings))
+            return noted(folder, gate.verify(folder, identity, self.max_age, self.allow_warnings))
         except gate.GateRefused as e:
-            hint = "; --allow-warnings accepts that" if diagnosis.verdict == "warn" else ""
             raise gate.GateRefused(
-                f"{task.id} was examined: {diagnosis.verdict}: {diagnosis.summary} See {folder / 'report.html'}{hint}"
+                f"{subject.name} was examined: {diagnosis.verdict}: {diagnosis.summary} See {folder / 'report.html'}"
+                f"{hint if diagnosis.verdict == 'warn' else ''}"
             ) from e
 
     def _examined(self, task: Pretext) -> Iterator[tuple[Path, Diagnosis]]:
@@ -135,5 +149,6 @@ def _at_length_of(task: Pretext, report: Diagnosis) -> Pretext:
         return task
 
 
-def _noted(folder: Path, held: gate.Pass) -> dict[str, Any]:
+def noted(folder: Path, held: gate.Pass) -> dict[str, Any]:
+    """A pass as the record of a run or a result keeps it."""
     return {"pass": str(folder), "issued": held.date, "verdict": held.verdict}

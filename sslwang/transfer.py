@@ -27,15 +27,16 @@ from safetensors import SafetensorError, safe_open
 
 from diagnose.diagnosis import folder_name
 from diagnose.errors import DiagnoseError
-from diagnose.examination import Progress, examine
-from diagnose.gate import PASS, GateRefused, find, issue, verify
+from diagnose.examination import Progress
+from diagnose.gate import GateRefused, find
 from diagnose.identity import packages
 from diagnose.loads import recording
-from diagnose.report import runs, write_run
+from diagnose.report import runs
 from diagnose.subject import Subject, environment, pick_device
 from sslwang.checkpoint import put, put_json
 from sslwang.data.labelled import Labelled, labelled, stratified
 from sslwang.finetune import BS, LR, WD, Inputs, Unfreeze, finetune, finetune_learner
+from sslwang.gated import Gate, noted
 from sslwang.models.encoder import ImageEncoder, make_encoder
 from sslwang.runs import MODEL, PretrainRun, open_run, writable
 from sslwang.scores import Interval, confusion, elsewhere, interval, paired, recalls, summary
@@ -256,7 +257,7 @@ def granted(
         budget: seconds of that examination.
 
     Raises:
-        GateRefused: there is no pass, or the examination gave none.
+        GateRefused: there is no pass, or the examination gave none; exit code 130 if it was interrupted.
         SubjectError: the Learner's own code raised while it was examined.
     """
     with recording() as record:
@@ -264,24 +265,14 @@ def granted(
     subject = Subject(name, "sslwang transfer", learn, loads=record.loads(learn.model))
     now = subject.identity()
     try:
-        folder, held = find(runs.finished(reports / folder_name(name)), now)
+        return noted(*find(runs.finished(reports / folder_name(name)), now))
     except GateRefused as e:
         if not examined:
             raise GateRefused(
                 f"no fine-tuning without a pass: {e}; add --examine to examine first (--no-gate does without, and the "
                 "result says so)"
             ) from e
-        diagnosis = examine(subject, seed, budget, progress=progress)
-        signed = issue(diagnosis, now)
-        if signed is not None:
-            diagnosis.files[PASS] = signed
-        folder = write_run(diagnosis, reports)
-        if signed is None or diagnosis.verdict != "pass":
-            raise GateRefused(
-                f"{name} was examined: {diagnosis.verdict}: {diagnosis.summary} See {folder / 'report.html'}"
-            ) from None
-        held = verify(folder, now)
-    return {"pass": str(folder), "issued": held.date, "verdict": held.verdict}
+    return Gate(reports, budget=budget).grant(subject, now, seed, progress)
 
 
 # ---- cells -----------------------------------------------------------------------------------------------------------
@@ -439,7 +430,7 @@ def transfer(
         out: `out/cells` keeps the trainings, `out/<task>-<run>-<data>` the result.
         sizes: px, that of the data if none is given. epochs, seeds: one training for each; seeds None as many as
             Image-wang's leaderboard asks for.
-        gate: before the first training at each size the gate is asked (`verify`), a pass is made if there is none
+        gate: before any training the gate is asked for each size (`verify`), a pass is made if there is none
             (`examine`), or not (`skip`, which the result says).
         reports: folder of examined runs. budget: seconds of an examination. progress: told of it.
         on_step: told what is trained, and how much of the work is done, of how much.
@@ -475,12 +466,13 @@ def transfer(
     kept = sum(content is not None for content in found.values())
     missing = [cell for cell in wanted if found[cell] is None]
     facts = _facts(where)
-    passes: dict[int, dict[str, Any]] = {}
+    passes = {
+        size: _asked(gate, run, data, settings, size, where, reports, budget, progress)
+        for size in dict.fromkeys(cell.size for cell in missing)
+    }
     work = [cell.epochs * cell.size**2 for cell in missing]
     done = 0.0
     for cell, share in zip(missing, work):
-        if cell.size not in passes:
-            passes[cell.size] = _asked(gate, run, data, settings, cell.size, where, reports, budget, progress)
 
         def step(k: int, steps: int, cell: Cell = cell, before: float = done, share: float = share) -> None:
             on_step(str(cell), before + share * k / steps, sum(work))

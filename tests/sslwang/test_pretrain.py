@@ -539,9 +539,20 @@ def test_examining_writes_a_run_folder_and_goes_on_if_it_passes(tmp_path, monkey
 def test_an_examination_that_fails_ends_it_with_its_summary(tmp_path, monkeypatch):
     monkeypatch.setattr(gated, "examine", examined("fail"))
     gates = Gate(tmp_path / "reports")
-    with pytest.raises(GateRefused, match=r"fail: The rate is 1000 times too high.*report\.html"):
+    with pytest.raises(GateRefused, match=r"fail: The rate is 1000 times too high.*report\.html$"):
         pretrain(small(), tmp_path / "out", gate="examine", gates=gates, epochs=1, device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_an_examination_that_warns_is_a_pass_only_where_that_is_accepted(tmp_path, monkeypatch, allowed):
+    monkeypatch.setattr(gated, "examine", examined("warn"))
+    gates = Gate(tmp_path / "reports", allow_warnings=allowed)
+    if allowed:
+        assert gates.examined(small(), device="cpu")["verdict"] == "warn"
+    else:
+        with pytest.raises(GateRefused, match=r"examined: warn: .*report\.html; --allow-warnings accepts that$"):
+            gates.examined(small(), device="cpu")
 
 
 def test_the_command_that_is_offered_names_place_and_device():

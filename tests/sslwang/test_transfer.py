@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from pretrained_runs import make_run
 
+from diagnose.diagnosis import Diagnosis, Tool
 from diagnose.errors import DiagnoseError
 from diagnose.gate import GateRefused
 from diagnose.loads import recording
@@ -356,6 +357,36 @@ def test_the_learner_passes_the_examination_and_the_pass_opens_the_gate(tmp_path
     assert [g["pass"] for g in again.gate] == [noted["pass"]], "any seed, any number of epochs"
     with pytest.raises(GateRefused, match=r"setting lr: 0\.003, now 0\.5"):
         transfer(run, data, out, **{**given, "gate": "verify"}, settings=Settings(lr=0.5))
+
+
+def test_the_gate_is_asked_for_every_size_before_anything_is_trained(run, digits, tmp_path, monkeypatch):
+    asked = []
+
+    def granted(build, name, *args, **kwargs):
+        asked.append(build().dls.train.dataset.size)
+        if asked[-1] == 20:
+            raise GateRefused("shut")
+        return {"pass": "there", "issued": "today", "verdict": "pass"}
+
+    monkeypatch.setattr("sslwang.transfer.granted", granted)
+    with pytest.raises(GateRefused, match="shut"):
+        transfer(run, digits, tmp_path / "out", **{**SHORT, "sizes": (16, 20, 24), "gate": "verify"})
+    assert asked == [16, 20]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_examination_that_is_interrupted_is_no_pass_and_ends_with_130(run, digits, tmp_path, monkeypatch):
+    def examine(subject, seed=0, budget=None, progress=None):
+        tool = Tool(name="diagnose", version="0")
+        info = subject.describe()
+        return Diagnosis(tool=tool, subject=info, seed=seed, verdict="pass", summary=".", seconds=1.0, partial=True)
+
+    monkeypatch.setattr("sslwang.gated.examine", examine)
+    with pytest.raises(GateRefused, match="the examination was interrupted") as told:
+        transfer(run, digits, tmp_path / "out", **{**SHORT, "gate": "examine"}, reports=tmp_path / "reports")
+    assert told.value.exit_code == 130
+    assert list((tmp_path / "reports").glob("*/*/report.json"))
+    assert not list((tmp_path / "reports").glob("*/*/pass.json"))
 
 
 class Forgetful(PretrainRun):
