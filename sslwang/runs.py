@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -102,16 +103,24 @@ class PretrainRun:
         """
         path = self.path / (BEST if which == "best" else ENCODER)
         if not path.is_file():
-            raise DiagnoseError(f"{path}: not there; no epoch of this run was finished: {self.resuming}")
+            raise DiagnoseError(f"{path}: not there; {self._without(which)}")
         with torch.random.fork_rng(devices=[]):
             encoder = make_encoder(self.arch, self.norm)
         encoder.loaded = load_weights(encoder, read_weights(path), str(path))
         return encoder
 
+    def _without(self, which: str) -> str:
+        "Why there is no such encoder, and the way out."
+        if not self.finished:
+            return f"no epoch of this run was finished: {self.resuming}"
+        if which == "best" and self.record.get("best") is None:
+            return f"{self.record.get('metric')} was a finite number in no epoch, so none is the best; take the last"
+        return "it was removed; pretrain again"
+
     @property
     def resuming(self) -> str:
         """The command that goes on with it."""
-        return f"sslwang pretrain --resume {self.path}"
+        return shlex.join(["sslwang", "pretrain", "--resume", str(self.path)])
 
     def save(self) -> None:
         """Write run.json. Raises OSError."""
@@ -177,7 +186,7 @@ def writable(out: Path) -> None:
         DiagnoseError: it cannot.
     """
     existing = out
-    while not existing.exists() and existing != existing.parent:
+    while not os.path.exists(existing) and existing != existing.parent:  # Path's raises in folders that are closed
         existing = existing.parent
     if not existing.is_dir():
         raise DiagnoseError(f"--out {out}: {existing} is a file, not a folder")
@@ -188,7 +197,8 @@ def writable(out: Path) -> None:
     except OSError as e:
         raise DiagnoseError(f"--out {out}: cannot write there ({e.strerror}); choose another folder") from e
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):  # in a folder that is read-only or closed it is no question of being there
+            probe.unlink()
 
 
 def open_run(path: Path | str) -> PretrainRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -238,7 +239,7 @@ def _ended(run: PretrainRun) -> str:
     judged = "" if best is None else f"; best {best['metric']} {best['value']:.4f} after epoch {best['epoch'] + 1}"
     alarms = "".join(f"\nalarm: {line}" for line in record["alarms"])
     done = f"{len(record['history'])} epochs, {run.steps:,} batches in {record['seconds']:.0f} s{judged}{early}"
-    return f"{run.path}: {done}{alarms}\nnext: sslwang transfer --from {run.path}"
+    return f"{run.path}: {done}{alarms}\nnext: {shlex.join(['sslwang', 'transfer', '--from', str(run.path)])}"
 
 
 @contextmanager
@@ -269,7 +270,7 @@ def _display() -> Iterator[tuple[Told, Any]]:
     )
 
     console = Console(stderr=True, quiet=not _first())
-    text = TextColumn("{task.description}")
+    text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
 
     def say(line: str) -> None:

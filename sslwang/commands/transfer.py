@@ -81,9 +81,10 @@ def transfer(
     """
     if examine and no_gate:
         raise DiagnoseError("--examine and --no-gate exclude each other")
-    sizes = numbers("--size", size, 16) if size else ()
-    counts = numbers("--epochs", epochs, 1) if epochs else (5,)
-    chosen: tuple[int, ...] | None = numbers("--seeds", seeds, 0) if seeds else (0, 1, 2)
+    asked = [
+        numbers(option, text, least) if text else None
+        for option, text, least in (("--size", size, 16), ("--epochs", epochs, 1), ("--seeds", seeds, 0))
+    ]
     if not 0 < fraction <= 1:
         raise DiagnoseError(f"--fraction {fraction:g}: it must be above 0 and at most 1")
     if lr is not None and not lr > 0:
@@ -103,14 +104,12 @@ def transfer(
     from sslwang.transfer import PAGE, PROTOCOLS, Settings
     from sslwang.transfer import transfer as measure
 
-    if protocol:
-        all_sizes, all_epochs = PROTOCOLS[protocol]
-        sizes, counts = sizes or all_sizes, numbers("--epochs", epochs, 1) if epochs else all_epochs
-        chosen = numbers("--seeds", seeds, 0) if seeds else None
+    usual = (*PROTOCOLS[protocol], None) if protocol else ((), (5,), (0, 1, 2))
+    sizes, counts, chosen = (own or other for own, other in zip(asked, usual))
     given = {k: v for k, v in {"bs": bs, "lr": lr}.items() if v is not None}
     settings = Settings(which.value, fraction, unfreeze.value, balanced, **given)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -151,6 +150,7 @@ def transfer(
     Console().print(
         f"{result.trained} trainings done, {result.kept} found finished; wrote {result.folder / PAGE}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
 
@@ -178,7 +178,7 @@ def _print(result) -> None:
     from sslwang.transfer import table
 
     head, body = table(result)
-    shown = Table(*head, title=f"{result.run['task']} to {result.data['source']}, percent")
+    shown = Table(*head, title=escape(f"{result.run['task']} to {result.data['source']}, percent"))
     for i, row in enumerate(body):
         shown.add_row(*map(escape, row), end_section=i + 1 < len(body) and body[i + 1][:2] != row[:2])
     console = Console()

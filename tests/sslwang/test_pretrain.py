@@ -25,7 +25,7 @@ from sslwang.checkpoint import Checkpoints
 from sslwang.gated import Gate, examining, subject_of
 from sslwang.launch import Launch
 from sslwang.pretrain import Interrupted, Keeper, Told, lower_is_better, pretrain, resume, task_of
-from sslwang.runs import open_run, unfinished
+from sslwang.runs import PretrainRun, open_run, unfinished
 
 SMALL = {"size": 16, "bs": 8, "items": 32, "valid_items": 8, "head.kind": "fastai", "encoder.norm": "batch"}
 FREE = {"gate": "skip", "epochs": 2}
@@ -397,6 +397,19 @@ def test_a_read_only_folder_is_told_as_such(tmp_path, monkeypatch):
         pretrain(small(), tmp_path / "out", **FREE)
 
 
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_is_closed_is_told_in_one_line(tmp_path, monkeypatch, code):
+    """There every question fails, that for a file which is not there too."""
+
+    def refuse(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    for name in ("open", "unlink", "mkdir"):
+        monkeypatch.setattr(pathlib.Path, name, refuse)
+    with pytest.raises(DiagnoseError, match=rf"cannot write there \({os.strerror(code)}\); choose another folder"):
+        runs.writable(tmp_path / "closed" / "out")
+
+
 # ---- options that make no sense --------------------------------------------------------------------------------------
 
 
@@ -575,6 +588,19 @@ def test_the_newest_finished_run_is_opened(whole, tmp_path):
         open_run(tmp_path)
     with pytest.raises(DiagnoseError, match="no epoch of this run was finished"):
         run.encoder()
+
+
+def test_why_there_is_no_best_encoder_is_told(tmp_path):
+    record = {"finished": True, "metric": "accuracy", "best": None}
+    with pytest.raises(DiagnoseError, match="accuracy was a finite number in no epoch, so none is the best; take the"):
+        PretrainRun(tmp_path, record).encoder("best")
+    for which, best in (("last", None), ("best", {"epoch": 1})):
+        with pytest.raises(DiagnoseError, match="not there; it was removed; pretrain again"):
+            PretrainRun(tmp_path, {**record, "best": best}).encoder(which)
+
+
+def test_the_command_that_goes_on_can_be_pasted(tmp_path):
+    assert PretrainRun(tmp_path / "my runs", {}).resuming == f"sslwang pretrain --resume '{tmp_path}/my runs'"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', '{"schema": 99}'])

@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from PIL import Image
 from pretrained_runs import make_run
 
 from sslwang import cli
@@ -51,6 +52,19 @@ def test_it_prints_a_table_and_writes_a_page_and_a_record(call, run, tmp_path):
     code, out, _ = call("--from=pretrained", *QUICK)
     assert code == 0
     assert "0 trainings done, 6 found finished" in out
+
+
+def test_folders_are_named_as_they_are(call, run, tmp_path):
+    """Brackets are no markup: a closing one would end the command, an opening one would swallow the name."""
+    for part in ("train", "val"):
+        for k, name in enumerate(("a", "b")):
+            (tmp_path / "[bold]" / part / name).mkdir(parents=True)
+            for i in range(2):
+                Image.new("RGB", (16, 16), (90 * k, 90, 40 * i)).save(tmp_path / "[bold]" / part / name / f"{i}.png")
+    code, out, err = call("--from=pretrained", *QUICK, "--data=[bold]", "--seeds=0", "--fraction=1", "--out=[/red]")
+    assert code == 0, err
+    assert "unmix to [bold], percent" in out
+    assert "wrote [/red]/unmix-one-" in out
 
 
 def test_without_a_pass_it_ends_with_4_and_says_what_opens_the_gate(call, run, tmp_path):
