@@ -382,11 +382,18 @@ class Predictions:
 
 @torch.no_grad()
 def predict(learner: Learner) -> Predictions:
-    """Probabilities of all validation images, in their order, in float32 and evaluation mode."""
+    """Probabilities of all validation images, in their order, in float32 and evaluation mode.
+
+    Raises:
+        DiagnoseError: outputs that are no finite numbers.
+    """
     net, loader = learner.model.eval(), learner.dls.valid
     with random_streams():  # of which to begin a pass over a loader draws
         logits, labels = zip(*((net(x).float().cpu(), y.cpu()) for x, y in loader))
-    probabilities = torch.cat(logits).double().softmax(1).float().numpy()
+    outputs = torch.cat(logits)
+    if not outputs.isfinite().all():
+        raise DiagnoseError(f"fine-tuning diverged: outputs are no finite numbers; lower lr, which is {learner.lr:g}")
+    probabilities = outputs.double().softmax(1).float().numpy()
     items = loader.dataset
     return Predictions(probabilities, torch.cat(labels).numpy(), items.images.names, items)
 
@@ -416,11 +423,13 @@ def finetune(
         on_step: called with (step, of how many).
 
     Raises:
-        DiagnoseError: too few images, or images too small for the encoder.
-        ValueError: neither or both of epochs and steps.
+        DiagnoseError: too few images, images too small for the encoder, or a training that diverged.
+        ValueError: neither or both of epochs and steps, or less than one.
     """
     if (epochs is None) == (steps is None):
         raise ValueError("give either epochs or steps")
+    if (epochs or steps or 0) < 1:
+        raise ValueError(f"give at least one epoch or step, not {steps if epochs is None else epochs}")
     learner = finetune_learner(
         copy.deepcopy(encoder), data, indices, seed, size, steps, unfreeze, balanced, device=device, **settings
     )

@@ -31,6 +31,7 @@ from fastai.callback.training import GradientAccumulation
 
 from diagnose.errors import DiagnoseError
 from diagnose.examination import Progress
+from diagnose.gate import GateRefused
 from diagnose.identity import Identity, differences, identity
 from diagnose.isolate import random_streams, seed_everything
 from diagnose.registry import entries, load
@@ -164,7 +165,7 @@ def pretrain(
     chosen, told = Options(epochs, steps, seed, **options), told or Told()
     task, epochs = _in_epochs(task, chosen)
     place, launch = pick_device(device), Launch.of_environment()
-    _refuse_unfit(chosen, task, place)
+    _refuse_unfit(chosen, task, place, launch)
     out = Path(out)
     gates = gates or Gate()
 
@@ -202,10 +203,10 @@ def resume(
             can be read.
         Interrupted: SIGINT or SIGTERM, after a checkpoint.
     """
-    run, told = _opened(path), told or Told()
+    run, told, launch = _opened(path), told or Told(), Launch.of_environment()
     record = run.record
-    chosen, launch = Options(**record["options"]), Launch.of_environment()
-    task = _recorded_task(run)
+    chosen = Options(**record["options"])
+    task = task_of(run.task, run.settings)
     place = pick_device(device or record["device"])
     if launch.processes != record["processes"]:
         raise DiagnoseError(f"{run.path}: began in {record['processes']} processes, not {launch.processes}")
@@ -252,8 +253,6 @@ def lower_is_better(metric: str) -> bool:
 def _asked(
     how: Asked, gates: Gate, task: Pretext, seed: int, device: str, told: Told, progress: Progress | None, skipped: str
 ) -> dict[str, Any]:
-    from diagnose.gate import GateRefused
-
     if how == "skip":
         return {"skipped": skipped}
     try:
@@ -278,7 +277,7 @@ def _in_epochs(task: Pretext, options: Options) -> tuple[Pretext, int]:
     return task.under(items=options.steps // epochs * s.bs), epochs
 
 
-def _refuse_unfit(options: Options, task: Pretext, device: torch.device) -> None:
+def _refuse_unfit(options: Options, task: Pretext, device: torch.device, launch: Launch) -> None:
     if options.precision in ("fp16", "bf16") and device.type != "cuda":
         raise DiagnoseError(f"--{options.precision}: mixed precision needs a CUDA GPU, and this trains on {device}")
     if options.precision == "bf16" and not torch.cuda.is_bf16_supported():
@@ -291,9 +290,12 @@ def _refuse_unfit(options: Options, task: Pretext, device: torch.device) -> None
         from diagnose.report.tensorboard import installed
 
         installed()
-    if task.settings.items < task.settings.bs:
-        s = task.settings
-        raise DiagnoseError(f"{s.items} training items are fewer than one batch of {s.bs}; lower bs or raise items")
+    s = task.settings
+    if s.items < s.bs * launch.processes:
+        each = f" for each of {launch.processes} processes" if launch.processes > 1 else ""
+        raise DiagnoseError(
+            f"{s.items} training items are fewer than one batch of {s.bs}{each}; lower bs or raise items"
+        )
 
 
 def _refuse_unknown(options: Options, learn: Learner) -> str:
@@ -321,11 +323,13 @@ def _opened(path: Path | str) -> PretrainRun:
     run = runs.open_run(path)
     if run.finished:
         raise DiagnoseError(f"{path}: finished after {run.steps} batches; there is nothing to go on with")
+    needed = {"options", "device", "processes", "identity", "epochs", "resumed", "alarms", "best", "metric"}
+    missing = sorted(needed - run.record.keys())
+    strange = sorted(run.record.get("options", {}).keys() - Options.__dataclass_fields__.keys())
+    if missing or strange:
+        what = f"it lacks {', '.join(missing)}" if missing else f"it knows options {', '.join(strange)}"
+        raise DiagnoseError(f"{path}: the record of another version: {what}; start a new run")
     return run
-
-
-def _recorded_task(run: PretrainRun) -> Pretext:
-    return task_of(run.task, run.settings)
 
 
 def _refuse_changed(run: PretrainRun, now: Identity, changed_code: bool) -> list[str]:

@@ -238,9 +238,9 @@ def _random_rest() -> dict[str, Any]:
 def _set_random(tensors: Tensors, rest: dict[str, Any]) -> None:
     torch.set_rng_state(tensors["random|torch"])
     if torch.cuda.is_available():
-        states = [tensors[n] for n in sorted(n for n in tensors if n.startswith("random|cuda"))]
+        states = [t for n, t in tensors.items() if n.startswith("random|cuda")]
         if len(states) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(states)
+            torch.cuda.set_rng_state_all([tensors[f"random|cuda {i}"] for i in range(len(states))])
     version, words, gauss = rest["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, *more = rest["numpy"]

@@ -337,6 +337,17 @@ def test_epochs_or_steps(digits, given):
         finetune(encoder(), digits, FEW, **given)
 
 
+@pytest.mark.parametrize("given", [{"epochs": 0}, {"steps": 0}, {"steps": -1}])
+def test_at_least_one(digits, given):
+    with pytest.raises(ValueError, match="at least one epoch or step"):
+        finetune(encoder(), digits, FEW, **given)
+
+
+def test_a_training_that_diverged_is_one_clear_line(digits):
+    with pytest.raises(DiagnoseError, match=r"fine-tuning diverged: .*lower lr, which is 1e\+30"):
+        finetune(encoder("batch"), digits, FEW, steps=3, bs=16, lr=1e30, unfreeze="all")
+
+
 # ---- what it predicts ------------------------------------------------------------------------------------------------
 
 

@@ -275,6 +275,22 @@ def test_what_is_no_run_is_named(tmp_path):
         resume(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: record.pop("options"), "it lacks options; start a new run"),
+        (lambda record: record["options"].update(warmup=3), "it knows options warmup; start a new run"),
+    ],
+)
+def test_a_record_of_another_version_is_refused(tmp_path, change, said):
+    run, _ = interrupted(tmp_path)
+    record = dict(run.record)
+    change(record)
+    (run.path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(DiagnoseError, match=said):
+        resume(run.path)
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_said(whole, tmp_path):
     run, _ = interrupted(tmp_path, 6)
     newest = max((run.path / "state").glob("0*.safetensors"))
@@ -654,6 +670,14 @@ def test_the_launch_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(DiagnoseError, match="something else than numbers"):
         Launch.of_environment()
+
+
+def test_every_process_must_have_a_batch(tmp_path, monkeypatch):
+    """Else it would train on nothing and end with the weights it began with."""
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    monkeypatch.setenv("RANK", "4")
+    with pytest.raises(DiagnoseError, match="32 training items are fewer than one batch of 8 for each of 5 processes"):
+        pretrain(small(), tmp_path / "out", **FREE)
 
 
 def test_keeper_is_the_last_to_see_a_batch():
