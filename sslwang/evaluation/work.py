@@ -13,6 +13,7 @@ from diagnose.errors import DiagnoseError
 from sslwang.pretrain import Interrupted
 
 Unit = tuple[str, Callable[..., Any], tuple]  # what it is in words, what is called, and with what
+Outcome = tuple[Any, str | None, int | None]  # result, what went wrong, and the number of the signal that ended it
 
 
 def work(
@@ -28,32 +29,31 @@ def work(
         on_unit: called with name and result when a unit is finished, whatever its place.
 
     Returns:
-        Results (None for those that failed), and a line for each that failed.
+        Results (None for those that failed), and a line for each that failed, in the order of the units.
     """
     results: list[Any] = [None] * len(units)
-    failed: list[str] = []
+    failed: dict[int, str] = {}
 
-    def finish(place: int, call: Callable[[], Any]) -> None:
-        try:
-            results[place] = call()
-        except Interrupted:
-            raise
-        except DiagnoseError as e:
-            failed.append(f"{units[place][0]}: {e}")
+    def finish(place: int, outcome: Outcome) -> None:
+        results[place], wrong, signalled = outcome
+        if signalled is not None:
+            raise Interrupted(wrong, signalled)
+        if wrong is not None:
+            failed[place] = f"{units[place][0]}: {wrong}"
         on_unit(units[place][0], results[place])
 
     if jobs == 1 or len(units) < 2:
         for place, (_, call, args) in enumerate(units):
-            finish(place, lambda call=call, args=args: call(*args))
-        return results, failed
+            finish(place, _outcome(call, args))
+        return results, list(failed.values())
     context = multiprocessing.get_context("spawn")  # a forked process would inherit threads that are not there
     pool = ProcessPoolExecutor(min(jobs, len(units)), context, initializer=_alone)
     try:
-        waiting = {pool.submit(call, *args): place for place, (_, call, args) in enumerate(units)}
+        waiting = {pool.submit(_outcome, call, args): place for place, (_, call, args) in enumerate(units)}
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
-                finish(waiting.pop(future), future.result)
+                finish(waiting.pop(future), future.result())
     except BrokenProcessPool as e:
         raise DiagnoseError(
             "a worker process died, as when memory runs out; what is finished is kept: go on with --jobs 1"
@@ -64,7 +64,17 @@ def work(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return results, failed
+    return results, [failed[place] for place in sorted(failed)]
+
+
+def _outcome(call: Callable[..., Any], args: tuple) -> Outcome:
+    "Errors come as text: one that holds more than its message does not survive the way out of a process."
+    try:
+        return call(*args), None, None
+    except Interrupted as e:
+        return None, str(e), e.exit_code - 128
+    except DiagnoseError as e:
+        return None, str(e), None
 
 
 def _alone() -> None:

@@ -2,18 +2,28 @@
 
 import math
 import os
+import pickle
 import time
 
 import pytest
 import torch
 
-from diagnose.errors import DiagnoseError
-from sslwang.evaluation.work import work
+from diagnose.errors import DiagnoseError, SubjectError
+from sslwang.evaluation.work import _outcome, work
 from sslwang.pretrain import Interrupted
 
 
 def refuse(value):
     raise DiagnoseError(f"no {value}")
+
+
+def broken(seconds):
+    time.sleep(seconds)
+    raise SubjectError("training", ValueError("a defect of theirs"))
+
+
+def stopped():
+    raise Interrupted("stopped", 15)
 
 
 def test_results_stand_in_the_order_of_the_units():
@@ -49,6 +59,18 @@ def test_several_processes_give_the_same_with_one_thread_each():
     assert results[2] != os.getpid()
     assert failed == []
     assert sorted(seen) == ["a", "pid", "threads"]
+
+
+def test_errors_come_out_of_several_processes_in_the_order_of_the_units():
+    _, failed = work([("a", broken, (1,)), ("b", refuse, ("room",)), ("c", math.sqrt, (9,))], 2)
+    assert failed == ["a: training: ValueError: a defect of theirs", "b: no room"]
+
+
+def test_a_signal_keeps_its_exit_code_and_what_crosses_processes_is_plain():
+    with pytest.raises(Interrupted, match="stopped") as caught:
+        work([("a", stopped, ()), ("b", math.sqrt, (4,))])
+    assert caught.value.exit_code == 143
+    assert pickle.loads(pickle.dumps(_outcome(stopped, ()))) == (None, "stopped", 15)
 
 
 def test_a_process_that_dies_is_one_clear_error():
