@@ -107,10 +107,12 @@ class Curriculum(Callback):
         self._trained = False
         self.epochs += 1
         if self.stage < len(self.thresholds):
-            score = float(dict(zip(self.recorder.metric_names[1:], self.recorder.log[1:]))[self.metric])
+            score = dict(zip(self.recorder.metric_names[1:], self.learn.final_record)).get(self.metric)
             threshold = self.thresholds[self.stage]
+            if score is None:  # nothing was validated in this epoch
+                return
             if score <= threshold if self.lower else score >= threshold:
-                self._begin(score)
+                self._begin(float(score))
 
     def _begin(self, score: float | None) -> None:
         name, loaders = self.stages[len(self.marks)]

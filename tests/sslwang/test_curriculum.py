@@ -3,6 +3,7 @@
 import pytest
 import torch
 from fastai.callback import progress  # noqa: F401  patches `no_bar` into Learner
+from fastai.callback.core import Callback, CancelValidException
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.metrics import AccumMetric
@@ -57,6 +58,19 @@ def test_it_stays_while_the_threshold_is_not_passed_however_long():
     curriculum = Curriculum({"easy": loaders(1), "hard": loaders(2)}, 1.5, metric="level")
     fit(learner(), 6, curriculum)
     assert [m.stage for m in curriculum.marks] == ["easy"]
+
+
+def test_an_epoch_that_validates_nothing_moves_nothing():
+    class Every(Callback):
+        def before_validate(self):
+            if self.epoch % 2 == 0:
+                raise CancelValidException
+
+    curriculum = Curriculum({"easy": loaders(1), "hard": loaders(2)}, 1.0, metric="level")
+    learn = learner()
+    learn.add_cb(Every())
+    fit(learn, 3, curriculum)
+    assert [(m.stage, m.epoch) for m in curriculum.marks] == [("easy", 0), ("hard", 2)]
 
 
 def test_losses_move_on_when_they_are_low():
