@@ -185,13 +185,16 @@ def _ends_well(path: Path, kind: str | None) -> bool:
         return ENDS[kind] in file.read()
 
 
-def readable(paths: Sequence[Path], skip_corrupt: bool = False) -> list[Path]:
+def readable(
+    paths: Sequence[Path], skip_corrupt: bool = False, way_out: str = "data.skip_corrupt=true goes on without"
+) -> list[Path]:
     """The paths of images that can be read, all of them unless `skip_corrupt`.
 
     Args:
         paths: image files.
         skip_corrupt: go on without damaged files, with one warning that counts them. Every file is then decoded once,
             so that none can stop a training later.
+        way_out: what the error advises.
 
     Raises:
         DiagnoseError: files are damaged and none may be skipped; it names the first and counts the others.
@@ -207,7 +210,7 @@ def readable(paths: Sequence[Path], skip_corrupt: bool = False) -> list[Path]:
     path, why = damaged[0]
     others = f", nor are {len(damaged) - 1} others of {len(paths)}" if len(damaged) > 1 else ""
     if not skip_corrupt:
-        raise DiagnoseError(f"{path}: not a readable image ({why}){others}; data.skip_corrupt=true goes on without")
+        raise DiagnoseError(f"{path}: not a readable image ({why}){others}; {way_out}")
     warnings.warn(f"{len(damaged)} of {len(paths)} images are damaged and left out; the first is {path}", stacklevel=2)
     return [path for path, why in zip(paths, found) if why is None]
 

@@ -123,7 +123,8 @@ def _of_folder(
             f"{root / 'val' / unknown[0]}: training has no class {unknown[0]}{others}; its classes are "
             f"{', '.join(classes)}"
         )
-    whole = set(readable([p for found in parts.values() for paths in found.values() for p in paths], skip_corrupt))
+    files = [p for found in parts.values() for paths in found.values() for p in paths]
+    whole = set(readable(files, skip_corrupt, "mend or delete what is damaged"))
     sides = [_side(root, part, found, classes, whole) for part, found in parts.items()]
     if size is None:
         size = _size_of(sides[0].images)
