@@ -1,6 +1,6 @@
 """Judge pretrained encoders by what they are worth with few labels, always beside random weights and two baselines.
 
-    evaluate([open_run("pretrained/unmix")], "photos", out=Path("evaluated"))
+    evaluate([open_run("pretrained/unmix")], "photos", Path("evaluated"), Plan())
 
 An evaluation is made of cells (`sslwang.evaluation.cells`), each a file of its own, so that it goes on where it was
 interrupted. A study pretrains the tasks itself before it evaluates them.
@@ -65,7 +65,7 @@ class Plan:
     """What is to be found out, and with what.
 
     Args:
-        methods, fractions, seeds: every one of them with every other is a cell of every start.
+        methods, fractions, seeds: every one of them with every other is a cell of every start; each once, in order.
         size: px that labelled images are fed at; that of the pretraining if not given.
         inputs: their scale; as the pretraining had them if not given.
         tuning: how encoders are fine-tuned.
@@ -74,7 +74,7 @@ class Plan:
         jobs: processes of one thread each; 1 stays in this process and leaves its threads alone.
 
     Raises:
-        DiagnoseError: nothing to be found out, or a fraction out of range.
+        DiagnoseError: nothing to be found out, a fraction out of range, or a seed below 0.
     """
 
     methods: tuple[Method, ...] = METHODS
@@ -93,6 +93,11 @@ class Plan:
             raise DiagnoseError(f"a fraction of {wrong[0]:g} of the labels: it must be above 0 and at most 1")
         if not (self.methods and self.fractions and self.seeds and self.draws >= 1):
             raise DiagnoseError("nothing to evaluate: at least one method, fraction, seed and draw are needed")
+        if min(self.seeds) < 0:
+            raise DiagnoseError(f"seed {min(self.seeds)}: seeds are 0 or above")
+        object.__setattr__(self, "methods", tuple(m for m in METHODS if m in self.methods))
+        for name in ("fractions", "seeds"):
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
 
 
 # ---- pretraining -----------------------------------------------------------------------------------------------------
@@ -213,10 +218,8 @@ def evaluate_starts(
     size, inputs = plan.size or starts[0].budget.size, plan.inputs or inputs_of(starts)
     protocol = Protocol(data, data_digest(known), size, inputs, plan.tuning, plan.draws)
     folder = out / data_name(data) / CELLS
-    methods = tuple(m for m in METHODS if m in plan.methods)
-    fractions, seeds = sorted(set(plan.fractions)), sorted(set(plan.seeds))
-    cells = [Cell(s, m, f, seed) for s in starts for m in methods for f in fractions for seed in seeds]
-    shown = [cell for cell in cells if cell.fraction == fractions[0] and cell.seed == seeds[0]]
+    cells = [Cell(s, m, f, seed) for s in starts for m in plan.methods for f in plan.fractions for seed in plan.seeds]
+    shown = [cell for cell in cells if cell.fraction == plan.fractions[0] and cell.seed == plan.seeds[0]]
     open_ = [cell for cell in cells if not _finished(cell, protocol, folder, cell in shown)]
     units, sizes = [], {}
     for name, group in _grouped(open_):
@@ -236,9 +239,9 @@ def evaluate_starts(
         Facts.of(known),
         protocol,
         tuple(starts),
-        methods,
-        tuple(fractions),
-        tuple(seeds),
+        plan.methods,
+        plan.fractions,
+        plan.seeds,
         tuple(cell for cell in read_ if cell is not None),
         tuple(failed),
     )

@@ -124,7 +124,7 @@ def command() -> str:
     return shlex.join(["sslwang", *sys.argv[1:]])
 
 
-def resuming(e: BaseException) -> None:
+def resuming() -> None:
     """What is said when the work is interrupted."""
     Console(stderr=True).print(
         "sslwang: interrupted; what is finished is kept, the same command goes on with the rest", style="red"

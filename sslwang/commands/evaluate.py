@@ -71,13 +71,14 @@ def evaluate(
             found = evaluation.evaluate(opened, data, out, plan, which, baselines, tell)
             folder = evaluation.write_evaluation(found, out, [command()], told)
     except KeyboardInterrupt as e:
-        resuming(e)
+        resuming()
         raise typer.Exit(130) from e
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in tables(found):
         console.print(table)
     for sentence in sentences(found):
         console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"wrote {folder}/transfer.md, result.json, plots/ and predictions/index.html", highlight=False)
+    wrote = f"wrote {folder}/transfer.md, result.json, plots/ and predictions/index.html"
+    console.print(wrote, highlight=False, markup=False)
     if found.missing:
         raise DiagnoseError(f"{len(found.missing)} not computed, first {found.missing[0]}")

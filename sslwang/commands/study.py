@@ -84,7 +84,7 @@ def study(
                 evaluation.write_evaluation(one, out, [command()], told)
             evaluation.write_study(found, data, page, [command()], told)
     except KeyboardInterrupt as e:
-        resuming(e)
+        resuming()
         raise typer.Exit(130) from e
     console = Console(width=None if sys.stdout.isatty() else 160)
     for one in found:
@@ -92,7 +92,7 @@ def study(
             console.print(table)
         for sentence in sentences(one):
             console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"wrote {page}", highlight=False)
+    console.print(f"wrote {page}", highlight=False, markup=False)
     missing = [line for one in found for line in one.missing]
     if missing:
         raise DiagnoseError(f"{len(missing)} not computed, first {missing[0]}")

@@ -50,6 +50,7 @@ def page(found: Evaluation, start: Start, fraction: float, seed: int, rows: Mapp
         protocol=found.protocol,
         share=share(fraction),
         labels=found.labels(fraction),
+        draws=found.protocol.draws if fraction < 1 else 1,
         seed=seed,
         sections=sections,
         style=Markup(style),

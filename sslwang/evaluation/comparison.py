@@ -133,6 +133,7 @@ class Verdict:
 
     Args:
         difference: to random weights. behind: to the contrastive baseline; None where there is none.
+        enough: whether both share as many seeds as a comparison needs.
         beats, worse: the whole interval of `difference` is above or below 0.
         close: on the mean no more than 3 points below the contrastive baseline.
     """
@@ -145,14 +146,19 @@ class Verdict:
     behind: Interval | None
 
     @property
+    def enough(self) -> bool:
+        """See the class."""
+        return self.difference.n >= ENOUGH
+
+    @property
     def beats(self) -> bool:
         """See the class."""
-        return self.difference.n >= ENOUGH and self.difference.low > 0
+        return self.enough and self.difference.low > 0
 
     @property
     def worse(self) -> bool:
         """See the class."""
-        return self.difference.n >= ENOUGH and self.difference.high < 0
+        return self.enough and self.difference.high < 0
 
     @property
     def close(self) -> bool:
@@ -233,7 +239,8 @@ def _of_start(start: Start, mine: Sequence[Verdict]) -> str:
     for said, which in (
         ("above random weights", [v for v in mine if v.beats]),
         ("below random weights", [v for v in mine if v.worse]),
-        ("not told apart from random weights", [v for v in mine if not v.beats and not v.worse]),
+        ("not told apart from random weights", [v for v in mine if v.enough and not v.beats and not v.worse]),
+        (f"of fewer than {ENOUGH} seeds, of which nothing follows", [v for v in mine if not v.enough]),
     ):
         if which:
             told = ", ".join(f"{METHOD_NAMES[v.method]} {points(v.difference, True)}" for v in which)
@@ -264,12 +271,21 @@ def _cautions(found: Evaluation, all_: Sequence[Verdict]) -> list[str]:
             f"These are {len(all_)} comparisons; were no start any better than random weights, about {expected:.1f} of "
             "them would still come out above by their intervals."
         )
-    single = [s.name for s in found.starts if s.kind != "random" and len(s.members) == 1]
-    if single:
+    told = {s.name: len({s.member(seed).seed for seed in found.seeds}) for s in found.starts if s.kind != "random"}
+    once = [name for name, count in told.items() if count == 1]
+    if once:
         lines.append(
-            f"Pretrained once only, so that the intervals hold for these very weights{_listed(single)}: the spread "
+            f"Pretrained once only, so that the intervals hold for these very weights{_listed(once)}: the spread "
             "between pretrainings is not in them."
         )
+    reused = [f"{name} ({count})" for name, count in told.items() if 1 < count < len(found.seeds)]
+    if reused:
+        lines.append(
+            f"Pretrained less often than {len(found.seeds)} times, so that some weights are judged under several seeds"
+            f"{_listed(reused)}: the intervals are too narrow for the spread between pretrainings."
+        )
+    if any(s.budget.settings.get("data.with_val") for s in found.starts):
+        lines.append("The images of validation were among the unlabelled ones of pretraining (data.with_val=true).")
     if not found.baselines:
         lines.append(
             f"A quick look: no {AUTOENCODER} and no {CONTRASTIVE} was trained beside the runs (--no-baselines)."

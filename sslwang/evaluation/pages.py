@@ -62,7 +62,7 @@ def tables(found: Evaluation) -> list[Table]:
     made = []
     for fraction in sorted(found.fractions):
         title = f"{found.facts.source}, {_labels(found, fraction)}: accuracy in %, and difference to random weights"
-        table = Table("start", *(METHOD_NAMES[m] for m in found.methods), title=title)
+        table = Table("start", *(METHOD_NAMES[m] for m in found.methods), title=escape(title))
         for start in found.starts:
             table.add_row(escape(start.name), *(_cell(found, start, method, fraction) for method in found.methods))
         made.append(table)

@@ -25,7 +25,7 @@ from sslwang.runs import PretrainRun, open_run, unfinished
 from sslwang.transfer import Which, weights_digest
 
 RANDOM, AUTOENCODER, CONTRASTIVE = "random", "autoencode", "simclr"
-LENGTHS = ("items", "valid_items", "data.workers")  # settings of how much is drawn and how, not of what
+LENGTHS = ("items", "valid_items", "data.workers", "data.pin")  # settings of how much is drawn and how, not of what
 SHARED = (
     *("size", "bs", "encoder.arch", "encoder.norm"),
     *(name for name in (f"data.{n}" for n in DataSettings.model_fields) if name not in LENGTHS),
@@ -168,7 +168,7 @@ def start_of(runs: Sequence[PretrainRun], which: Which = "last") -> Start:
     seeds = [run.seed for run in runs]
     for run in runs:
         if not run.finished:
-            raise DiagnoseError(f"{run.path}: not finished; go on with it by sslwang pretrain --resume {run.path}")
+            raise DiagnoseError(f"{run.path}: not finished; go on with it by {run.resuming}")
         if seeds.count(run.seed) > 1:
             raise DiagnoseError(f"{run.path}: another run of {run.task} with these settings has seed {run.seed} too")
     task = task_of(first.task, first.settings)

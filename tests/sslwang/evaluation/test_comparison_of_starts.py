@@ -1,14 +1,16 @@
 """Cells side by side, and what is said of them: only what the intervals show."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
-from evaluations import cell, evaluation, predictions, start
+from evaluations import SETTINGS, cell, evaluation, predictions, start
 from scipy import stats
 
 from sslwang.evaluation.cells import read_cell
 from sslwang.evaluation.comparison import points, sentences, verdicts
+from sslwang.evaluation.starts import Budget
 from sslwang.evaluation.store import write_json
 from sslwang.scores import Interval, reliability
 
@@ -91,6 +93,29 @@ def test_what_limits_a_claim_is_said():
     fine = evaluation([(RANDOM, {"knn": [0.3] * 3}), (UNMIX, {"knn": [0.5] * 3})])
     assert "Pretrained once" not in told(fine)
     assert "quick look" not in told(fine)
+
+
+def test_weights_that_are_judged_under_several_seeds_are_named():
+    """Seeds 0, 1 and 2 of evaluation, but of pretraining 0 and 1, or others, or as many."""
+    for seeds, said in (((0, 1), True), ((5, 6, 7), False), ((0, 1, 2), False)):
+        found = evaluation([(RANDOM, {"knn": [0.3] * 3}), (start("unmix", seeds=seeds), {"knn": [0.5] * 3})])
+        assert ("several seeds: unmix (2): the intervals are too narrow" in told(found)) is said, seeds
+        assert "Pretrained once" not in told(found)
+
+
+@pytest.mark.parametrize("with_val", [False, True])
+def test_pretraining_that_saw_the_images_of_validation_is_said(with_val):
+    seen = dataclasses.replace(UNMIX, budget=Budget(100, {**SETTINGS, "data.with_val": with_val}))
+    found = evaluation([(RANDOM, {"knn": [0.3] * 3}), (seen, {"knn": [0.5] * 3})])
+    assert ("images of validation were among the unlabelled ones" in told(found)) is with_val
+
+
+def test_of_a_start_with_too_few_finished_cells_nothing_follows():
+    full = [(RANDOM, {"knn": [0.3] * 3}), (UNMIX, {"knn": [0.5] * 3})]
+    cells = tuple(c for c in evaluation(full).cells if (c["start"], c["seed"]) != ("unmix", 1))
+    said = told(evaluation(full, cells=cells))
+    assert "unmix in points: of fewer than 3 seeds, of which nothing follows: nearest neighbours +20.0" in said
+    assert "not told apart" not in said
 
 
 @pytest.mark.parametrize(

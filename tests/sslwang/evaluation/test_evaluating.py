@@ -232,10 +232,17 @@ def test_images_are_brought_to_the_encoder_as_the_pretext_task_did(tmp_path):
         inputs_of([*hardened, *raw])
 
 
-@pytest.mark.parametrize("wrong", [{"fractions": (0.0,)}, {"fractions": (1.5,)}, {"seeds": ()}, {"methods": ()}])
-def test_a_plan_of_nothing_or_of_an_impossible_fraction_is_refused(wrong):
+@pytest.mark.parametrize(
+    "wrong", [{"fractions": (0.0,)}, {"fractions": (1.5,)}, {"seeds": ()}, {"seeds": (0, -1)}, {"methods": ()}]
+)
+def test_a_plan_of_nothing_or_of_what_cannot_be_is_refused(wrong):
     with pytest.raises(DiagnoseError):
         Plan(**wrong)
+
+
+def test_what_is_asked_for_twice_is_planned_once():
+    plan = Plan(("finetune", "knn", "knn"), (1.0, 0.1, 1.0), (2, 0, 2))
+    assert (plan.methods, plan.fractions, plan.seeds) == (("knn", "finetune"), (0.1, 1.0), (0, 2))
 
 
 def test_everything_is_written_and_links_hold(runs, pretraining, tmp_path):
@@ -345,6 +352,7 @@ def test_the_command_studies_tasks_with_settings_of_their_own(pretraining, call,
         (["study", "--tasks", "unmix:bs=4,scale"], "its bs differs"),
         (["study", "--tasks", "unmix", "--set", "bs"], "NAME=VALUE"),
         (["study", "--tasks", "unmix", "--seeds", "a"], "whole numbers"),
+        (["study", "--tasks", "unmix", "--seeds=0,-1,2"], "seed -1: seeds are 0 or above"),
         (["study", "--tasks", "unmix", "--methods", "svm"], "one of knn, probe, finetune"),
         (["study", "--tasks", "unmix", "--fractions", "2"], "at most 1"),
         (["study", "--tasks", "unmix", "--gate", "open"], "one of skip, verify, examine"),

@@ -1,6 +1,7 @@
 """What is written of an evaluation: Markdown, JSON, plots, the browser of predictions."""
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -193,7 +194,6 @@ def test_a_page_of_predictions_is_self_contained_and_escaped(page):
 
 
 def test_the_policy_of_a_page_lets_its_own_style_in(page):
-
     style = re.search(r"<style>(.*?)</style>", page[0], re.S).group(1)
     expected = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"style-src 'sha256-{expected}'" in page[0].replace("&#39;", "'")
@@ -207,6 +207,20 @@ def test_every_row_says_prediction_truth_and_whether_it_is_right(page):
     assert text.count("✓ right") == right
     assert text.count("✗ wrong") == len(shown) - right
     assert f"{shown[0]['probability']:.3f}" in text
+
+
+@pytest.mark.parametrize(("fraction", "draws", "said"), [(0.01, 5, True), (0.01, 1, False), (1.0, 5, False)])
+def test_a_page_says_whose_predictions_it_shows(found, fraction, draws, said):
+    protocol = dataclasses.replace(found.protocol, draws=draws)
+    text = browser.page(dataclasses.replace(found, protocol=protocol), found.starts[2], fraction, 0, {})
+    assert ("means over 5 choices of the labelled images; the predictions shown are those of the first" in text) is said
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_markup():
+    facts = Facts("data[bold]/x[/]", ("a",), 1, 4, 4, 1.0)
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(pages.tables(evaluation([(start("unmix"), {"knn": [0.5] * 3})], facts=facts))[0])
+    assert "data[bold]/x[/]" in console.export_text()
 
 
 def test_the_index_links_pages_that_are_there(found):

@@ -69,9 +69,10 @@ def test_settings_that_differ_make_other_starts_with_names_that_say_so(tmp_path)
     assert found[2].kind == "baseline"
 
 
-def test_items_an_epoch_and_workers_do_not_make_another_start(tmp_path):
-    runs = [open_run(made_run(tmp_path / str(k), seed=k, items=40 + 4 * k)) for k in range(2)]
-    assert len(starts_of(runs)) == 1
+@pytest.mark.parametrize("changed", [{"items": 44}, {"data.workers": 2}, {"data.pin": True}])
+def test_items_an_epoch_and_how_they_are_loaded_do_not_make_another_start(tmp_path, changed):
+    runs = [open_run(made_run(tmp_path / str(k), seed=k, **(changed if k else {}))) for k in range(2)]
+    assert [s.name for s in starts_of(runs)] == ["unmix"]
 
 
 @pytest.mark.parametrize(
