@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 import shlex
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -204,18 +200,10 @@ def _append(path: Path, task: Task, names: list[str], body: list[list[str]], cir
 
 
 def _circumstances() -> str:
-    import torch
+    from sslwang.commands._evaluation import circumstances
 
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    commit = git.stdout.strip() or "no git checkout"
-    today = datetime.datetime.now(datetime.UTC).date()
-    return f"{today}, {commit}, torch {torch.__version__}, {platform.machine()} with {os.cpu_count()} cores"
+    about = circumstances("cpu")
+    return f"{about['date']}, {about['commit']}, torch {about['versions']['torch']}, {about['machine']}"
 
 
 app.command()(evaluate)

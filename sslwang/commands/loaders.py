@@ -102,7 +102,9 @@ def loaders(
             write.write_text(settings_text(best.trial, [f"sslwang loaders --task {task}", *best.reasons]))
         except OSError as e:
             raise DiagnoseError(f"{write}: cannot be written ({e.strerror})") from e
-        console.print(f"wrote {write}; sslwang pretrain --task {task} --settings {write}", highlight=False)
+        console.print(
+            f"wrote {write}; sslwang pretrain --task {task} --settings {write}", highlight=False, markup=False
+        )
 
 
 def numbers(option: str, text: str, least: int) -> list[int]:
