@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sslwang.commands import _options as options
+
 if TYPE_CHECKING:
     from sslwang.pretext import Pretext
 
 
 def study(
     tasks: Annotated[
-        str, typer.Option(help="Names with commas between them, each with its settings: unmix,unmix:task=regression.")
+        str, typer.Option(help="Names with commas between them, each with its settings: unmix,unmix:target=regression.")
     ],
     data: Annotated[
         str, typer.Option(help="Images of the pretraining: photos, imagewang, fashion-mnist or a folder.")
@@ -56,7 +58,7 @@ def study(
     Interrupted, the same command goes on.
 
     \b
-    sslwang study --data photos --tasks unmix,unmix:task=regression,scale --steps 600
+    sslwang study --data photos --tasks unmix,unmix:target=regression,scale --steps 600
     sslwang study --data photos --to photos,digits,faces --tasks unmix --seeds 0,1,2,3,4 --jobs 2
     sslwang study --data fashion-mnist --tasks unmix --set size=32 --fractions 0.001,0.01
     """
@@ -111,10 +113,10 @@ def made(names: tuple[str, ...], data: str, pairs: list[str]) -> list[Pretext]:
     from sslwang.pretrain import task_of
 
     tasks: dict[str, Any] = {}
-    common = {"data.source": data, **_pairs(pairs)}
+    common = {"data.source": data, **options.named(pairs)}
     for text in names:
         name, *own = text.split(":")
-        task = task_of(name, {**common, **_pairs(own)})
+        task = task_of(name, {**common, **options.named(own, "--tasks")})
         if named(task) in tasks:
             raise DiagnoseError(f"--tasks: {named(task)} is given twice")
         tasks[named(task)] = task
@@ -125,12 +127,3 @@ def made(names: tuple[str, ...], data: str, pairs: list[str]) -> list[Pretext]:
         if differing:
             raise DiagnoseError(f"--tasks {name}: its {differing[0]} differs from the others'; set it for all by --set")
     return list(tasks.values())
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    from diagnose.errors import DiagnoseError
-
-    wrong = [t for t in texts if "=" not in t]
-    if wrong:
-        raise DiagnoseError(f"{wrong[0]}: write NAME=VALUE")
-    return dict(t.split("=", 1) for t in texts)

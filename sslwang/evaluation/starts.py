@@ -139,7 +139,7 @@ def random_encoder(arch: str, norm: str, seed: int) -> ImageEncoder:
 
 
 def named(task: Pretext) -> str:
-    """A task with those of its settings that are not the default and not shared: `unmix task=regression`."""
+    """A task with those of its settings that are not the default and not shared: `unmix target=regression`."""
     usual = flat_settings(type(task).Settings())
     own = {
         n: v for n, v in flat_settings(task.settings).items() if v != usual[n] and n not in SHARED and n not in LENGTHS

@@ -2,14 +2,14 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 from evaluations import made_run, small_data
 
 from diagnose.errors import DiagnoseError
-from sslwang import cli, evaluate
+from sslwang import evaluate
+from sslwang.commands.study import made, study
 from sslwang.data.labelled import stratified
 from sslwang.evaluate import Plan, inputs_of, write_evaluation, write_study
 from sslwang.evaluation import cells, starts
@@ -307,24 +307,11 @@ def test_a_task_that_cannot_be_trained_is_told_and_the_others_are_judged(pretrai
 # ---- commands --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["sslwang", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return run
-
-
-def test_the_command_evaluates_and_says_what_it_wrote(runs, pretraining, call):
+def test_the_command_evaluates_and_says_what_it_wrote(runs, pretraining, sslwang):
     args = ["evaluate", *(a for r in runs for a in ("--from", str(r.path)))]
-    code, out, err = call(*args, "--methods", "knn,probe", "--fractions", "0.25", "--data", "digits", "--device", "cpu")
+    code, out, err = sslwang(
+        *args, "--methods", "knn,probe", "--fractions", "0.25", "--data", "digits", "--device", "cpu"
+    )
     assert code == 0, err
     assert "accuracy in %" in out
     assert "Of 1 pretext task, " in out
@@ -332,8 +319,8 @@ def test_the_command_evaluates_and_says_what_it_wrote(runs, pretraining, call):
     assert re.search(r"\[ +\d+ s\] 24 of 24", err)
 
 
-def test_the_command_studies_tasks_with_settings_of_their_own(pretraining, call, tmp_path):
-    code, out, err = call(
+def test_the_command_studies_tasks_with_settings_of_their_own(pretraining, sslwang, tmp_path):
+    code, out, err = sslwang(
         "study", "--tasks", "scale,unmix:n=4:lr=0.01", "--steps", "3", "--set", "size=16", "--set", "bs=4",
         "--methods", "knn", "--fractions", "0.25", "--seeds", "0,1,2", "--device", "cpu",
     )  # fmt: skip
@@ -362,18 +349,25 @@ def test_the_command_studies_tasks_with_settings_of_their_own(pretraining, call,
         (["evaluate", "--from", "nowhere", "--inputs", "raw"], "one of standardised, normalised"),
     ],
 )
-def test_wrong_options_are_one_clear_line(call, args, said):
-    code, _, err = call(*args)
+def test_wrong_options_are_one_clear_line(sslwang, args, said):
+    code, _, err = sslwang(*args)
     assert code == 2
     assert said in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_an_interrupted_command_says_that_it_goes_on(runs, call, monkeypatch):
+def test_an_interrupted_command_says_that_it_goes_on(runs, sslwang, monkeypatch):
     def stopped(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluate, "evaluate", stopped)
-    code, _, err = call("evaluate", "--from", str(runs[0].path))
+    code, _, err = sslwang("evaluate", "--from", str(runs[0].path))
     assert code == 130
     assert "the same command goes on" in err
+
+
+def test_the_examples_of_study_are_tasks_that_there_are():
+    examples = re.findall(r"--tasks (\S+)", study.__doc__)
+    assert len(examples) == 3
+    for text in examples:
+        assert len(made(tuple(text.split(",")), "photos", [])) == len(text.split(","))
