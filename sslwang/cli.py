@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from diagnose.errors import DiagnoseError
-from diagnose.registry import entries, load
+from diagnose.registry import entries
+from sslwang.commands._options import SetOption, named, whole_numbers
 from sslwang.commands.evaluate import evaluate
 from sslwang.commands.loaders import loaders
 from sslwang.commands.pretrain import pretrain
@@ -31,8 +32,6 @@ CATALOGUE = "sslwang.tasks"
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the task.")]
-
 
 def make_task(name: str, pairs: list[str] | None) -> Task:
     """A task of the catalogue under `--set name=value` settings.
@@ -40,16 +39,13 @@ def make_task(name: str, pairs: list[str] | None) -> Task:
     Raises:
         DiagnoseError: unknown task or setting, or a value that does not fit.
     """
-    from diagnose.task import Task, settings_from
-
-    known = {e.id: e for e in entries(CATALOGUE)}
+    known = [e.id for e in entries(CATALOGUE)]
     if name not in known:
         raise DiagnoseError(f"no task named {name}; known: {', '.join(known)}")
-    wrong = [p for p in pairs or [] if "=" not in p]
-    if wrong:
-        raise DiagnoseError(f"--set {wrong[0]}: write NAME=VALUE")
-    cls = load(known[name], Task)
-    return cls(settings_from(cls.Settings, dict(p.split("=", 1) for p in pairs or [])))
+    settings = named(pairs)
+    from sslwang.pretrain import task_of
+
+    return task_of(name, settings)
 
 
 @app.command()
@@ -141,10 +137,7 @@ def learn(
 ) -> None:
     """Train a task under the one-cycle schedule and judge it on what it never saw."""
     chosen = make_task(task, set_)
-    try:
-        numbers = [int(s) for s in seeds.split(",")]
-    except ValueError:
-        raise DiagnoseError(f"--seeds {seeds}: write whole numbers with commas between them") from None
+    numbers = whole_numbers("--seeds", seeds)
     circumstances = _circumstances()  # of the code that is loaded, whatever is committed while it trains
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

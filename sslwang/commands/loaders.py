@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diagnose.errors import DiagnoseError
+from sslwang.commands._options import SetOption, named, whole_numbers
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,9 +28,7 @@ def loaders(
     data: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Where its images come from, if not from photos.")
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the task.")
-    ] = None,
+    set_: SetOption = None,
     workers: Annotated[str, typer.Option(metavar="N,N", help="Numbers of worker processes to try.")] = "0,2,4",
     bs: Annotated[str | None, typer.Option(metavar="N,N", help="Batch sizes to try; the task's own.")] = None,
     pin: Annotated[
@@ -59,10 +58,7 @@ def loaders(
     from sslwang.loader_trials import Trial, advice, measure, settings_text
     from sslwang.pretrain import task_of
 
-    pairs = [pair.split("=", 1) for pair in set_ or [] if "=" in pair]
-    if len(pairs) < len(set_ or []):
-        raise DiagnoseError(f"--set {next(p for p in set_ if '=' not in p)}: write NAME=VALUE")
-    settings = dict(pairs) | ({"data.source": data} if data is not None else {})
+    settings = named(set_) | ({"data.source": data} if data is not None else {})
     chosen = task_of(task, settings)
     where = pick_device(device)
     if pin and where.type != "cuda":
@@ -113,10 +109,7 @@ def numbers(option: str, text: str, least: int) -> list[int]:
     Raises:
         DiagnoseError: there is none, or one that is no number or below `least`.
     """
-    try:
-        found = list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise DiagnoseError(f"{option} {text}: write whole numbers with commas between them") from None
+    found = whole_numbers(option, text)
     if min(found) < least:
         raise DiagnoseError(f"{option} {text}: at least {least}")
     return found

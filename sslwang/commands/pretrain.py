@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diagnose.errors import DiagnoseError
+from sslwang.commands._options import SetOption, named
 
 if TYPE_CHECKING:
     from sslwang.pretext import Pretext
@@ -39,9 +40,7 @@ def pretrain(
     norm: Annotated[str | None, typer.Option(help="group or batch (encoder.norm).")] = None,
     bs: Annotated[int | None, typer.Option(help="Rows a batch.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the task.")
-    ] = None,
+    set_: SetOption = None,
     settings: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings of the task, as tables.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, data and every random stream; 0.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto.")] = None,
@@ -92,15 +91,15 @@ def pretrain(
     given = _settings(settings, set_, {
         "data.source": data, "size": size, "encoder.arch": arch, "encoder.norm": norm, "bs": bs, "lr": lr,
     })  # fmt: skip
-    named = [name for name, asked in (("fp16", fp16), ("bf16", bf16), ("fp32", fp32)) if asked]
-    if len(named) > 1:
-        raise DiagnoseError(f"--{named[0]} --{named[1]}: give one of them")
+    precisions = [name for name, asked in (("fp16", fp16), ("bf16", bf16), ("fp32", fp32)) if asked]
+    if len(precisions) > 1:
+        raise DiagnoseError(f"--{precisions[0]} --{precisions[1]}: give one of them")
     if examine and no_gate:
         raise DiagnoseError("--examine --no-gate: give one of them")
     options = {
         "epochs": epochs, "steps": steps, "seed": seed, "schedule": schedule, "accumulate": accumulate,
-        "precision": named[0] if named else None, "patience": patience, "metric": metric, "tensorboard": tensorboard,
-        "comet": comet,
+        "precision": precisions[0] if precisions else None, "patience": patience, "metric": metric,
+        "tensorboard": tensorboard, "comet": comet,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
     if save_every is not None:
@@ -143,14 +142,11 @@ def pretrain(
 
 def _settings(file: Path | None, pairs: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted name: those of the file, over them those of options and of --set."""
-    wrong = [p for p in pairs or [] if "=" not in p]
-    if wrong:
-        raise DiagnoseError(f"--set {wrong[0]}: write NAME=VALUE")
-    named = dict(p.split("=", 1) for p in pairs or [])
+    chosen = named(pairs)
     for name, value in options.items():
-        if value is not None and str(value) != named.setdefault(name, str(value)):
-            raise DiagnoseError(f"--set {name}={named[name]}: but an option says {value}; give one of them")
-    return {**_of_file(file), **named}
+        if value is not None and str(value) != chosen.setdefault(name, str(value)):
+            raise DiagnoseError(f"--set {name}={chosen[name]}: but an option says {value}; give one of them")
+    return {**_of_file(file), **chosen}
 
 
 def _of_file(file: Path | None) -> dict[str, Any]:

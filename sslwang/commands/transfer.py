@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from diagnose.errors import DiagnoseError
+from sslwang.commands._options import whole_numbers
 
 
 class Which(StrEnum):
@@ -74,10 +75,12 @@ def transfer(
 
     Prints a table with means, deviations and 95 % intervals over the seeds, and writes result.md and result.json.
 
-    Examples:  sslwang transfer --from pretrained/unmix --data photos --examine  ·  sslwang transfer --from
-    pretrained/unmix --data imagewang --size 128 --epochs 5,20 --seeds 0,1,2  ·  sslwang transfer --from
-    pretrained/unmix --data imagewang --protocol imagewang  ·  Exit codes: 0 done · 2 usage or input error ·
-    3 the examined code raised · 4 the gate refuses · 130 interrupted
+    \b
+    sslwang transfer --from pretrained/unmix --data photos --examine
+    sslwang transfer --from pretrained/unmix --data imagewang --size 128 --epochs 5,20 --seeds 0,1,2
+    sslwang transfer --from pretrained/unmix --data imagewang --protocol imagewang
+
+    Exit codes: 0 done, 2 usage or input error, 3 the examined code raised, 4 the gate refuses, 130 interrupted.
     """
     if examine and no_gate:
         raise DiagnoseError("--examine and --no-gate exclude each other")
@@ -161,10 +164,7 @@ def numbers(option: str, text: str, least: int) -> tuple[int, ...]:
     Raises:
         DiagnoseError: anything else, or one below `least`.
     """
-    try:
-        found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise DiagnoseError(f"{option} {text}: write whole numbers with commas between them") from None
+    found = tuple(whole_numbers(option, text))
     if min(found) < least:
         raise DiagnoseError(f"{option} {text}: {min(found)} is below {least}")
     return found
