@@ -12,19 +12,9 @@ SMALL = [f"--set={s}" for s in ("bs=4", "valid_items=8", "size=16", "data.shift=
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def run(monkeypatch, sslwang):
     monkeypatch.setattr(cli, "console", cli.Console(width=200))
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["sslwang", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return call
+    return sslwang
 
 
 def test_the_command_starts_without_torch():

@@ -6,28 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-
-from sslwang import cli
 
 SMALL = ["--size=16", "--bs=8", "--set=items=16", "--set=valid_items=8", "--device=cpu"]
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["sslwang", "pretrain", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return call
+def run(sslwang):
+    return partial(sslwang, "pretrain")
 
 
 def record():

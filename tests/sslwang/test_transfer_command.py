@@ -1,32 +1,21 @@
 """`sslwang transfer`: what it prints and writes, what it passes on, and its refusals."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 from PIL import Image
 from pretrained_runs import make_run
 
-from sslwang import cli
 from sslwang.finetune import finetune
 
 QUICK = ("--data=digits", "--fraction=0.1", "--size=16", "--epochs=1", "--seeds=0,1", "--device=cpu", "--no-gate")
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def call(monkeypatch, sslwang):
     monkeypatch.setenv("COLUMNS", "220")
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["sslwang", "transfer", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stopped.value.code or 0, out, err
-
-    return call
+    return partial(sslwang, "transfer")
 
 
 @pytest.fixture
