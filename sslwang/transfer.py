@@ -37,7 +37,7 @@ from sslwang.checkpoint import put, put_json
 from sslwang.data.labelled import Labelled, labelled, stratified
 from sslwang.finetune import BS, LR, WD, Inputs, Unfreeze, finetune, finetune_learner
 from sslwang.gated import Gate, noted
-from sslwang.models.encoder import ImageEncoder, make_encoder
+from sslwang.models.encoder import ImageEncoder, random_encoder
 from sslwang.runs import MODEL, PretrainRun, open_run, writable
 from sslwang.scores import Interval, confusion, elsewhere, interval, paired, recalls, summary
 
@@ -228,13 +228,6 @@ def transfer_learner(
     )
 
 
-def random_encoder(run: PretrainRun, seed: int) -> ImageEncoder:
-    """An encoder like that of the run, its weights drawn from `seed`. torch's own random stream is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make_encoder(run.arch, run.norm)
-
-
 # ---- the gate --------------------------------------------------------------------------------------------------------
 
 
@@ -373,7 +366,7 @@ def _trained(
 ) -> dict[str, Any]:
     "Train one cell and score it."
     mine = settings.of(cell.start)
-    encoder = run.encoder(mine.which) if cell.start == "pretrained" else random_encoder(run, cell.seed)
+    encoder = run.encoder(mine.which) if cell.start == "pretrained" else random_encoder(run.arch, run.norm, cell.seed)
     indices = stratified(data.train.labels, mine.fraction, cell.seed)
     began = time.perf_counter()
     said = finetune(

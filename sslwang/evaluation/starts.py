@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from diagnose.errors import DiagnoseError
 from diagnose.task import flat_settings
 from sslwang.evaluation.store import key_of
-from sslwang.models.encoder import ImageEncoder, make_encoder
+from sslwang.models.encoder import ImageEncoder, random_encoder
 from sslwang.pretext import DataSettings, Pretext
 from sslwang.pretrain import Asked, Interrupted, pretrain, resume, task_of
 from sslwang.runs import PretrainRun, open_run, unfinished
@@ -129,13 +127,6 @@ class Start:
         if weights_digest(encoder) != member.key:
             raise DiagnoseError(f"{member.run}: its encoder has changed since the evaluation began; start it again")
         return encoder
-
-
-def random_encoder(arch: str, norm: str, seed: int) -> ImageEncoder:
-    """The very encoder that a pretraining under this seed starts from; torch's own stream is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make_encoder(arch, norm)
 
 
 def named(task: Pretext) -> str:

@@ -190,6 +190,13 @@ def make_encoder(arch: str = "small", norm: str = "group", weights: str = "", fr
     return encoder.freeze() if frozen else encoder
 
 
+def random_encoder(arch: str, norm: str, seed: int) -> ImageEncoder:
+    """The very encoder that a pretraining under this seed starts from; torch's own stream is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make_encoder(arch, norm)
+
+
 def _classifier(arch: str) -> nn.Module:
     if arch.startswith("x"):
         return getattr(xresnet, arch)(pretrained=False)

@@ -131,7 +131,7 @@ def test_random_weights_are_those_of_their_seed(run):
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    one, two, other = (weights_digest(random_encoder(run, seed)) for seed in (3, 3, 4))
+    one, two, other = (weights_digest(random_encoder(run.arch, run.norm, seed)) for seed in (3, 3, 4))
     assert torch.equal(torch.rand(1), expected)
     assert one == two != other
 
@@ -166,7 +166,9 @@ def test_a_cell_is_what_finetune_gives_and_the_table_what_the_cells_hold(run, di
     assert [c["key"]["unfreeze"] for c in cells] == ["gradual", "gradual", "all"] * 2
     assert {c["labels"] for c in cells} == {len(stratified(digits.train.labels, 0.5, 0))}
     for cell, encoder, unfreeze in zip(
-        cells[3:], (run.encoder(), random_encoder(run, 1), random_encoder(run, 1)), ("gradual", "gradual", "all")
+        cells[3:],
+        (run.encoder(), random_encoder(run.arch, run.norm, 1), random_encoder(run.arch, run.norm, 1)),
+        ("gradual", "gradual", "all"),
     ):
         indices = stratified(digits.train.labels, 0.5, 1)
         said = finetune(encoder, digits, indices, epochs=1, seed=1, size=16, unfreeze=unfreeze, bs=16, lr=1e-2)
@@ -255,7 +257,7 @@ def test_one_seed_has_no_interval_and_proves_nothing(run, digits, tmp_path):
 def test_random_weights_do_not_beat_themselves(tmp_path, digits):
     """A run that was never trained, against the same training of the same random weights: nothing, in every seed."""
     run = make_run(tmp_path / "run")
-    save_weights(random_encoder(run, 0), run.path / ENCODER)
+    save_weights(random_encoder(run.arch, run.norm, 0), run.path / ENCODER)
     result = transfer(run, digits, tmp_path / "out", **{**SHORT, "seeds": (0,)})
     assert result.rows[0].above["random"]["accuracy"].mean == 0
     assert result.rows[0].scores == result.rows[1].scores
@@ -393,7 +395,7 @@ class Forgetful(PretrainRun):
     """A run whose encoder is loaded as in F27: a filter that matches nothing, and no word of it."""
 
     def encoder(self, which="last"):
-        encoder = random_encoder(self, 0)
+        encoder = random_encoder(self.arch, self.norm, 0)
         state = {f"model.{n}": t for n, t in read_weights(self.path / ENCODER).items()}
         encoder.load_state_dict(state, strict=False)
         return encoder
