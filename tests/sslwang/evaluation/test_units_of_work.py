@@ -7,23 +7,11 @@ import time
 
 import pytest
 import torch
+from units import broken, refuse, stopped
 
-from diagnose.errors import DiagnoseError, SubjectError
+from diagnose.errors import DiagnoseError
 from sslwang.evaluation.work import _outcome, work
 from sslwang.pretrain import Interrupted
-
-
-def refuse(value):
-    raise DiagnoseError(f"no {value}")
-
-
-def broken(seconds):
-    time.sleep(seconds)
-    raise SubjectError("training", ValueError("a defect of theirs"))
-
-
-def stopped():
-    raise Interrupted("stopped", 15)
 
 
 def test_results_stand_in_the_order_of_the_units():
