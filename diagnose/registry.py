@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import pkgutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,15 @@ def entries(package: str) -> list[Entry]:
                 continue
             path = Path(folder) / f"{info.name}.py"
             source = path if path.is_file() else Path(folder) / info.name / "__init__.py"
-            doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+            doc = _docstring(source, source.stat().st_mtime_ns)
             found.append(Entry(info.name.replace("_", "-"), f"{package}.{info.name}", doc))
     return sorted(found, key=lambda e: e.id)
+
+
+@cache
+def _docstring(source: Path, written: int) -> str:
+    # `written`, its time in ns, is in the key: a file that changes is read again
+    return ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
 
 
 def load(entry: Entry, base: type) -> type:
