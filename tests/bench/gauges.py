@@ -5,13 +5,14 @@
     python -m tests.bench.gauges --out reports/gauges.md
     python -m tests.bench.gauges --self                   CPU time inside our own handlers, by event: on a busy machine
 
-One Learner a model; rounds of steps, in each of which every variant trains the same Learner for a while, in an order
-drawn anew, so that drifts of the machine meet all alike. A variant's mean step, with all that is done once a block,
-once a file and at the end of the fit, is compared with the mean plain step of its own round; the table gives the median
-over rounds and their spread. CPU time counts all threads of the process, wall time what a user waits for; both are
-printed, since another process on the machine disturbs the second. The default schedule is timed as it is past a run's
-first 100 steps, of which every one is recorded: one step of ten. One alarm is off: it computes a best constant once a
-fit, if the loss does not fall, as it does not on the random labels that are timed here.
+One model and one optimizer; plain steps and each of our variants are fits in threads of their own, which take turns of
+half a second in an order drawn anew, so that what disturbs the machine meets all alike. A round is twenty turns of
+each: ten seconds of a fit, by whose own clock it reduces blocks and writes files as in a run. A variant's mean step is
+compared with the mean plain step of its own round; the table gives the median over rounds and their spread. What people
+use takes turns with plain steps in fits of its own. CPU time counts all threads of the process, wall time what a user
+waits for; both are printed, since another process on the machine disturbs the second. The default schedule is timed as
+it is past a run's first 100 steps, of which every one is recorded: one step of ten. One alarm is off: it computes a
+best constant once a fit, if the loss does not fall, as it does not on the random labels that are timed here.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ import shutil
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.hook import ActivationStats
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
@@ -45,9 +48,11 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.models import resnet18
 
 from diagnose import registry
+from diagnose import watch as watched
 from diagnose.watch import Watch
 
 SKIP = 8  # steps at the start of a turn: buffers are made, caches are cold
+TURNS = 20  # of every variant in a round
 
 
 def small() -> tuple[nn.Module, tuple, int]:
@@ -89,7 +94,7 @@ def mlp() -> tuple[nn.Module, tuple, int]:
     return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)), (20,), 10
 
 
-# steps of a turn: for us and for plain ones ten seconds, as long as a run's rows wait to be written; and for others
+# steps of a round: for us and for plain ones ten seconds, as long as a run's rows wait to be written; and for others
 MODELS = {
     "small": (small, 400, 64),
     "resnet18": (resnet, 80, 24),
@@ -155,20 +160,22 @@ def watch(folder: Path, **settings) -> Watch:
     return Watch(folder, alarms=alarms, **settings)
 
 
-def variants(slow: bool) -> list[Variant]:
-    """Ours, and what people use."""
-    found = [
+def variants() -> list[Variant]:
+    """Plain steps, and ours."""
+    return [
         Variant("plain", lambda f: None),
         Variant("ours, every step, sampled", lambda f: watch(f, every=1)),
         Variant("ours, default schedule", lambda f: watch(f, first=0, every=10)),
         Variant("ours, every step, exact", lambda f: watch(f, every=1, exact=True)),
     ]
-    if slow:
-        found += [
-            Variant("fastai ActivationStats(with_hist=True)", lambda f: ActivationStats(with_hist=True)),
-            Variant("SummaryWriter.add_histogram, weights and gradients", AddHistograms),
-        ]
-    return found
+
+
+def others_of_today() -> list[Variant]:
+    """What people use."""
+    return [
+        Variant("fastai ActivationStats(with_hist=True)", lambda f: ActivationStats(with_hist=True)),
+        Variant("SummaryWriter.add_histogram, weights and gradients", AddHistograms),
+    ]
 
 
 def learner(name: str, steps: int, seed: int = 0) -> Learner:
@@ -180,10 +187,8 @@ def learner(name: str, steps: int, seed: int = 0) -> Learner:
     return Learner(dls, model, loss_func=CrossEntropyLossFlat(), opt_func=Adam, lr=1e-4)
 
 
-def turn(
-    learn: Learner, callback: Callback | None, steps: int
-) -> tuple[list[tuple[float, float]], tuple[float, float]]:
-    """One variant's steps after the first few, (wall, CPU) each; and their mean with whatever follows the last."""
+def turn(learn: Learner, callback: Callback | None, steps: int) -> tuple[float, float]:
+    """(wall, CPU) seconds of a step in a fit of its own: the mean of those after the first few."""
     clock, batches = Clock(), learn.dls.loaders[0]
     with learn.no_bar(), learn.no_logging(), contextlib.redirect_stdout(None):
         try:
@@ -191,37 +196,162 @@ def turn(
             learn.fit(1, cbs=[clock] + ([callback] if callback else []))
         finally:
             learn.dls.loaders[0] = batches
-    each, now = clock.steps[SKIP:], clock.now()
-    wall, cpu = ((now[i] - clock.began[i] + sum(s[i] for s in each)) / len(each) for i in (0, 1))
-    return each, (wall, cpu)
+    wall, cpu = np.mean(clock.steps[SKIP:], axis=0)
+    return wall, cpu
+
+
+class Paced(Callback):
+    """Lets a fit go on for a few steps at a time, when it is told to; and keeps the time that it has had of its own."""
+
+    order = 1001
+
+    def __init__(self, steps: int):
+        self.steps, self.left, self.end = steps, 0, False
+        self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
+        self.paused = 0.0
+
+    def before_train(self):
+        self._pause()
+
+    def after_batch(self):
+        if self.training:
+            self.left -= 1
+            if not self.left:
+                self._pause()
+
+    def _pause(self):
+        began = time.perf_counter()
+        self.done.release()
+        self.go.acquire()
+        self.paused += time.perf_counter() - began
+        self.left = self.steps
+        if self.end:
+            raise CancelFitException
+
+
+class OwnTime:
+    """Stands for the module `time` in a Watch: its clocks stand still while the fit of the calling thread is paused."""
+
+    def __init__(self):
+        self.pace = threading.local()
+
+    def perf_counter(self) -> float:
+        mine = getattr(self.pace, "mine", None)
+        return time.perf_counter() - (mine.paused if mine else 0.0)
+
+    monotonic = perf_counter
+
+
+class Side:
+    """A fit in a thread of its own, of a Learner that shares model and optimizer with all others.
+
+    Args:
+        of: whose model and optimizer they are.
+        steps: how many it goes on at a time. most: how many it may make in all.
+    """
+
+    def __init__(self, of: Learner, callback: Callback | None, steps: int, most: int, clock: OwnTime):
+        batches = of.dls.loaders[0]
+        dls = DataLoaders([batches[i % len(batches)] for i in range(most)], [])
+        self.learn = Learner(dls, of.model, loss_func=of.loss_func, opt_func=of.opt_func, lr=of.lr)
+        self.learn.opt, self.pace, self.error = of.opt, Paced(steps), None
+        self.callback, self.clock, self.threads = callback, clock, torch.get_num_threads()
+        self.thread = threading.Thread(target=self._fit)
+        self.thread.start()
+        self.pace.done.acquire()
+
+    def _fit(self) -> None:
+        torch.set_num_threads(self.threads)
+        self.clock.pace.mine = self.pace
+        try:
+            with self.learn.no_bar(), self.learn.no_logging():
+                self.learn.fit(1, cbs=[self.pace, *([self.callback] if self.callback else [])])
+        except BaseException as e:  # told where it is waited for
+            self.error = e
+        finally:
+            self.pace.done.release()
+
+    def go_on(self) -> np.ndarray:
+        """(wall, CPU) seconds of the next few steps."""
+        began = time.perf_counter(), time.process_time()
+        self.pace.go.release()
+        self.pace.done.acquire()
+        if self.error:
+            raise self.error
+        return np.array([time.perf_counter() - began[0], time.process_time() - began[1]])
+
+    def end(self) -> None:
+        """End the fit."""
+        if self.thread.is_alive():
+            self.pace.end = True
+            self.pace.go.release()
+            self.thread.join()
+
+
+def measure_ours(name: str, found: list[Variant], rounds: int, folder: Path, say: Callable[[str], None]) -> float:
+    """Ratios of what is ours to plain steps, all taking turns of half a second; and the plain step's seconds."""
+    order, (_, steps, _) = random.Random(0), MODELS[name]
+    pace = max(steps // TURNS, 4)
+    learn, clock, sides = learner(name, 4), OwnTime(), {}
+    learn.create_opt()
+    try:
+        watched.time = clock
+        for variant in found:
+            most = (rounds + 1) * TURNS * pace + 1
+            sides[variant.name] = Side(learn, variant.make(folder / str(len(sides))), pace, most, clock)
+        plain = []
+        for number in range(rounds + 1):
+            say(f"{name}: round {number} of {rounds}")
+            seconds = {v.name: np.zeros(2) for v in found}
+            for _ in range(TURNS):
+                for variant in order.sample(found, len(found)):
+                    seconds[variant.name] += sides[variant.name].go_on()
+            if not number:
+                continue  # buffers are made, and blocks find their size
+            plain.append(seconds["plain"][0] / TURNS / pace)
+            for variant in found:
+                wall, cpu = seconds[variant.name] / seconds["plain"]
+                variant.ratios["wall"].append(wall)
+                variant.ratios["cpu"].append(cpu)
+            say("  " + "; ".join(f"{v.name} {v.ratios['wall'][-1]:.3f}" for v in found[1:]))
+    finally:
+        for side in sides.values():
+            side.end()
+        watched.time = time
+    for variant, side in zip(found, sides.values()):
+        if isinstance(side.callback, Watch):
+            size = sum(f.stat().st_size for f in Path(side.callback.store.folder).rglob("*.parquet"))
+            variant.disk = size / max(side.callback.recording.recorded, 1)
+    return statistics.median(plain)
+
+
+def measure_others(name: str, found: list[Variant], rounds: int, folder: Path, say: Callable[[str], None]) -> None:
+    """Ratios of what people use to plain steps, in fits of their own: hooks stand on the model all the time."""
+    order, (_, _, steps) = random.Random(0), MODELS[name]
+    learn, plain = learner(name, steps + SKIP), Variant("plain", lambda f: None)
+    turn(learn, None, steps)
+    for number in range(rounds):
+        say(f"{name}, others: round {number + 1} of {rounds}")
+        seconds: dict[str, tuple[float, float]] = {}
+        for variant in order.sample([plain, *found], len(found) + 1):
+            where = folder / f"others-{number}"
+            seconds[variant.name] = turn(learn, variant.make(where), steps)
+            shutil.rmtree(where, ignore_errors=True)
+        for variant in found:
+            variant.ratios["wall"].append(seconds[variant.name][0] / seconds["plain"][0])
+            variant.ratios["cpu"].append(seconds[variant.name][1] / seconds["plain"][1])
 
 
 def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> tuple[list[Variant], float]:
     """Every variant's ratios to the plain steps of its round; and the plain step's wall seconds."""
-    order, (_, steps, steps_of_others) = random.Random(0), MODELS[name]
-    learn, found, plain = learner(name, steps + SKIP), variants(slow), []
-    folder = Path(tempfile.mkdtemp())
+    folder, ours, others = Path(tempfile.mkdtemp()), variants(), others_of_today() if slow else []
     try:
-        turn(learn, None, steps_of_others)
-        for number in range(rounds):
-            say(f"{name}: round {number + 1} of {rounds}")
-            seconds: dict[str, tuple[float, float]] = {}
-            for variant in order.sample(found, len(found)):
-                where = folder / f"{number}-{found.index(variant)}"
-                callback = variant.make(where)
-                ours = callback is None or isinstance(callback, Watch)
-                _, seconds[variant.name] = turn(learn, callback, steps if ours else steps_of_others)
-                if isinstance(callback, Watch):
-                    size = sum(f.stat().st_size for f in where.rglob("*.parquet"))
-                    variant.disk = size / max(callback.recording.recorded, 1)
-                shutil.rmtree(where, ignore_errors=True)
-            plain.append(seconds["plain"][0])
-            for variant in found:
-                variant.ratios["wall"].append(seconds[variant.name][0] / seconds["plain"][0])
-                variant.ratios["cpu"].append(seconds[variant.name][1] / seconds["plain"][1])
+        plain = measure_ours(name, ours, rounds, folder, say)
+        if others:
+            measure_others(name, others, min(rounds, 3), folder, say)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return found, statistics.median(plain)
+    return [*ours, *others], plain
 
 
 class SelfTimed(Watch):
@@ -278,7 +408,7 @@ def self_table(names: list[str], steps_of: Callable[[str], int]) -> list[str]:
     for name, (label, every, exact) in itertools.product(
         names, [("every step", 1, False), ("default schedule", 10, False), ("every step, exact", 1, True)]
     ):
-        plain = 1e6 * statistics.median(s[1] for s in turn(learner(name, steps_of(name)), None, steps_of(name))[0])
+        plain = 1e6 * turn(learner(name, steps_of(name) + SKIP), None, steps_of(name))[1]
         found = self_times(name, steps_of(name), every, exact)
         block, total = found.pop("block"), sum(found.values())
         cells = [f"{found.pop(k, 0.0):.0f}" for k in shown]
@@ -297,7 +427,8 @@ def sampling_error(name: str, steps: int = 4) -> list[str]:
     for exact in (False, True):
         watch = Watch(every=1, exact=exact, alarms=False)
         learn = learner(name, steps)
-        turn(learn, watch, steps)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, cbs=watch)
         frames.append(watch)
     lines = []
     for table, key in (
@@ -366,7 +497,7 @@ def main() -> None:
     ]
     for name in options.models.split(","):
         found, plain = measure(name, options.rounds, not options.ours_only, lambda t: print(t, flush=True))
-        lines += [
+        table = [
             "",
             f"## {name}: {MODELS[name][0].__doc__} Plain step {1000 * plain:.1f} ms",
             "",
@@ -374,6 +505,8 @@ def main() -> None:
             "|---|---|---|---|",
             *map(row, found),
         ]
+        print("\n".join(table), flush=True)
+        lines += table
     lines += [
         "",
         "## What sampling costs in accuracy",
