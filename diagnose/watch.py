@@ -37,8 +37,8 @@ log = logging.getLogger("diagnose")
 BLOCK = 8  # recorded steps reduced together, at least: dispatch costs more than arithmetic
 LARGEST = 64  # at most; between the two as many as MEMORY holds
 MEMORY = 32_000_000  # bytes of samples that wait to be reduced, where BLOCK steps do not need more
-LONGEST = 5.0  # seconds that a recorded step may wait for the others of its block
-WRITTEN = 10.0  # seconds between writes to disk: what a killed run may lose
+LONGEST = 10.0  # seconds that a recorded step may wait for the others of its block
+WRITTEN = 10.0  # seconds between writes to disk: a killed run loses these and what waits for its block
 _CALLS = frozenset({"activations", "calls"})
 EVENTS = ("after_pred", "after_loss", "before_step", "after_step", "after_batch")
 
