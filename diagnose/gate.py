@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import os
 import re
 import secrets
@@ -34,9 +35,17 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class GateRefused(DiagnoseError):
-    """The gate is shut. The message is one line that says why and what opens it."""
+    """The gate is shut. The message is one line that says why and what opens it.
+
+    Attributes:
+        apart: in how many places what was examined differs from what is there now; infinite where no pass can be read.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, apart: float = math.inf):
+        super().__init__(message)
+        self.apart = apart
 
 
 @dataclass(frozen=True)
@@ -193,18 +202,20 @@ def verify(
         GateRefused: with the one line that says why.
     """
     held = read(folder)
-    if held.verdict != "pass" and not (allow_warn and held.verdict == "warn"):
-        raise GateRefused(f"{folder}: the verdict was {held.verdict}; mend what it names, or allow warnings")
-    if held.age < -FUTURE:
-        raise GateRefused(f"{folder}: issued in the future ({held.date}); set the clock right, or examine again")
-    if max_age is not None and held.age > max_age:
-        raise GateRefused(f"{folder}: issued {held.date}, which is older than {spelled(max_age)}; examine again")
     around = {name: value for name, value in (beside or {}).items() if name in held.identity}
     changed = differences(held.identity, {**around, **identity})
-    if changed:
+    if held.verdict != "pass" and not (allow_warn and held.verdict == "warn"):
+        why = f"the verdict was {held.verdict}; mend what it names, or allow warnings"
+    elif held.age < -FUTURE:
+        why = f"issued in the future ({held.date}); set the clock right, or examine again"
+    elif max_age is not None and held.age > max_age:
+        why = f"issued {held.date}, which is older than {spelled(max_age)}; examine again"
+    elif changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise GateRefused(f"{folder}: changed since the examination: {changed[0]}{more}; examine again")
-    return held
+        why = f"changed since the examination: {changed[0]}{more}; examine again"
+    else:
+        return held
+    raise GateRefused(f"{folder}: {why}", len(changed))
 
 
 def find(
@@ -217,15 +228,16 @@ def find(
     """The first of the run folders whose pass holds; see `verify`.
 
     Raises:
-        GateRefused: none does; the reason is that of the first.
+        GateRefused: none does; the reason is that of the pass that is nearest to what is there now, the first of those.
     """
-    first: GateRefused | None = None
-    for folder in folders:
+    nearest = GateRefused("nothing was examined yet")
+    for number, folder in enumerate(folders):
         try:
             return folder, verify(folder, identity, max_age, allow_warn, beside)
         except GateRefused as e:
-            first = first or e
-    raise first or GateRefused("nothing was examined yet")
+            if not number or e.apart < nearest.apart:
+                nearest = e
+    raise nearest
 
 
 def age(text: str) -> float:

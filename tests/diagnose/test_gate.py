@@ -49,12 +49,12 @@ def diagnosis(verdict="pass", **given):
     )
 
 
-def run_folder(tmp_path, verdict="pass", complete=True, name="run", **given):
+def run_folder(tmp_path, verdict="pass", complete=True, name="run", identity=IDENTITY, **given):
     found = diagnosis(verdict, **given)
     folder = tmp_path / name
     folder.mkdir()
     (folder / "report.json").write_text(found.to_json(), encoding="utf-8")
-    content = gate.issue(found, IDENTITY, complete)
+    content = gate.issue(found, identity, complete)
     if content is not None:
         (folder / gate.PASS).write_bytes(content)
     return folder
@@ -238,6 +238,19 @@ def test_the_newest_pass_that_holds_is_found(tmp_path):
         gate.find([new], IDENTITY)
     with pytest.raises(GateRefused, match="nothing was examined yet"):
         gate.find([], IDENTITY)
+
+
+def test_of_several_passes_the_nearest_says_what_changed(tmp_path):
+    mine = {**IDENTITY, "code train.py": "ab"}
+    other = run_folder(tmp_path, name="3", identity=dict.fromkeys(IDENTITY, "of another subject"))
+    broken = run_folder(tmp_path, name="2")
+    (broken / gate.PASS).write_text("{}")
+    near = run_folder(tmp_path, name="1")
+    with pytest.raises(GateRefused, match="/1: changed since the examination") as refused:
+        gate.find([other, broken, near], mine)
+    assert refused.value.apart == 1
+    with pytest.raises(GateRefused, match="not a pass"):
+        gate.find([broken], mine)
 
 
 # ---- identity: what a real project is made of --------------------------------------------------------------------
