@@ -55,6 +55,7 @@ def search(lab: Lab, parts: list[Part], as_it_is: float) -> list[tuple[Part, Set
     """
     helpful = sorted((p for p in parts if p.learned - as_it_is >= NO_DIFFERENCE), key=lambda p: -p.learned)
     likely = sorted(parts, key=lambda p: (-p.suspicion.strength, p.cause.id))
+    tried: dict[frozenset[int], float] = {}  # a set that another start led to is not tried again
     for start in helpful[:1] or likely[:STARTS]:
         kept, best = [start], max(start.learned, as_it_is)
         while len(kept) < MOST:
@@ -62,13 +63,14 @@ def search(lab: Lab, parts: list[Part], as_it_is: float) -> list[tuple[Part, Set
             for part in parts:
                 if any(part.cause is k.cause for k in kept):
                     continue
-                trial = _trial(lab, [*kept, part])
-                if trial is None:
-                    continue
-                if trial.is_learned:
-                    return _proofs(lab, [*kept, part], trial)
-                if level(trial.learned) > best + NO_DIFFERENCE:
-                    found, best = part, level(trial.learned)
+                key = frozenset(map(id, [*kept, part]))
+                if key not in tried:
+                    trial = _trial(lab, [*kept, part])
+                    if trial is not None and trial.is_learned:
+                        return _proofs(lab, [*kept, part], trial)
+                    tried[key] = level(trial.learned) if trial is not None else 0.0
+                if tried[key] > best + NO_DIFFERENCE:
+                    found, best = part, tried[key]
             if found is None:
                 break
             kept.append(found)

@@ -87,6 +87,12 @@ def test_where_none_helps_alone_the_most_suspected_are_tried_in_pairs():
     assert ids(found) == ["b", "c"]
 
 
+def test_no_set_is_tried_twice():
+    lab = Pretended({frozenset(names): 0.0 for names in ("ab", "ac", "ad", "bc", "bd", "cd")})
+    assert search(lab, [part(name) for name in "abcd"], 0.0) == []
+    assert sorted(map(sorted, lab.run)) == [list(pair) for pair in ("ab", "ac", "ad", "bc", "bd", "cd")]
+
+
 def test_what_does_not_restore_learning_proves_nothing():
     table = {frozenset("ab"): 0.5, frozenset("a"): 0.3, frozenset("b"): 0.2}
     assert search(Pretended(table), [part("a", 0.3), part("b", 0.2)], 0.0) == []

@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from learners import ThroughNumpy, digits, small_cnn
+from learners import ThroughNumpy, digits
 from PIL import Image
 from torch import nn
+from watched import mlp
 
 from diagnose import registry
 from diagnose.causes import Cause, Findings, Settled, Suspicion
@@ -160,9 +161,8 @@ def test_a_fault_without_a_cause_is_a_warning_and_not_a_guess():
         def forward(self, pred, target):
             return -nn.functional.cross_entropy(pred.clamp(-5, 5), target)
 
-    diagnosis = examine(
-        from_learner(digits(loss_func=Negated(), model=nn.Sequential(small_cnn(), nn.Dropout(0.99)))), budget=None
-    )
+    net = nn.Sequential(mlp(64, 32, 10), nn.Dropout(0.99))
+    diagnosis = examine(from_learner(digits(loss_func=Negated(), model=net)), budget=None)
     assert diagnosis.verdict == "warn"
     assert not [c for c in diagnosis.causes if c.proven]
     assert "no cause is proven" in diagnosis.summary
