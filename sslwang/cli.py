@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -139,13 +138,11 @@ def learn(
     chosen = make_task(task, set_)
     numbers = whole_numbers("--seeds", seeds)
     circumstances = _circumstances()  # of the code that is loaded, whatever is committed while it trains
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+    from sslwang.commands._progress import bars
     from sslwang.learn import train
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     results = []
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with bars() as progress:
         for seed in numbers:
             bar = progress.add_task(f"seed {seed}", total=steps)
 
@@ -178,10 +175,12 @@ def _constant(task: Task) -> str:
 
 
 def _append(path: Path, task: Task, names: list[str], body: list[list[str]], circumstances: str) -> None:
-    command = shlex.join(["sslwang", *sys.argv[1:]])
+    from sslwang.circumstances import command
+    from sslwang.telling import markdown_table
+
     lines = [
-        f"    {command}\n",
-        *(f"| {' | '.join(row)} |" for row in [names, ["--"] * len(names), *body]),
+        f"    {command()}\n",
+        *markdown_table(names, body),
         f"\n{_constant(task)}. {circumstances}\n",
     ]
     try:
@@ -193,10 +192,11 @@ def _append(path: Path, task: Task, names: list[str], body: list[list[str]], cir
 
 
 def _circumstances() -> str:
-    from sslwang.commands._evaluation import circumstances
+    from sslwang.circumstances import circumstances
 
     about = circumstances("cpu")
-    return f"{about['date']}, {about['commit']}, torch {about['versions']['torch']}, {about['machine']}"
+    by = about.get("commit", about["code"])
+    return f"{about['date']}, {by}, torch {about['versions']['torch']}, {about['machine']}"
 
 
 app.command()(evaluate)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from diagnose.errors import DiagnoseError
 from diagnose.task import flat_settings
+from sslwang.circumstances import told
 from sslwang.evaluation import browser, pages, plots
 from sslwang.evaluation.cells import (
     METHODS,
@@ -46,7 +47,7 @@ from sslwang.evaluation.store import file_name, key_of, read, write, write_json
 from sslwang.evaluation.work import Unit, work
 from sslwang.finetune import Inputs
 from sslwang.pretext import Pretext
-from sslwang.pretrain import Asked, task_of
+from sslwang.pretrain import Asked, code_since, task_of
 from sslwang.runs import PretrainRun, open_run
 from sslwang.transfer import Which, data_digest
 
@@ -72,6 +73,7 @@ class Plan:
         draws: see `Protocol`.
         device: that nets are on.
         jobs: processes of one thread each; 1 stays in this process and leaves its threads alone.
+        changed_code: take cells and baselines of other code as they are, and say so, in place of computing them anew.
 
     Raises:
         DiagnoseError: nothing to be found out, a fraction out of range, or a seed below 0.
@@ -86,6 +88,7 @@ class Plan:
     draws: int = 5
     device: str = "cpu"
     jobs: int = 1
+    changed_code: bool = False
 
     def __post_init__(self) -> None:
         wrong = [f for f in self.fractions if not 0 < f <= 1]
@@ -108,24 +111,23 @@ def pretrain_all(
     seeds: Sequence[int],
     steps: int,
     out: Path,
+    plan: Plan,
     gate: Asked = "skip",
     options: dict[str, Any] | None = None,
-    device: str = "cpu",
-    jobs: int = 1,
     on_progress: Progress = quiet,
-) -> tuple[list[list[PretrainRun]], list[str]]:
+) -> tuple[list[list[PretrainRun]], list[str], list[str]]:
     """Every task under every seed, pretrained or found below `out`.
 
     Args:
-        gate, options: as `pretrain` takes them.
+        plan: its device, jobs and changed_code. gate, options: as `pretrain` takes them.
 
     Returns:
-        Runs of each task, and a line for each that could not be trained.
+        Runs of each task, a line for each that could not be trained, and one for each that other code has trained.
     """
     wanted = [(task, seed) for task in tasks for seed in seeds]
     done = 0
 
-    def told(name: str, result: Any) -> None:
+    def count(name: str, result: Any) -> None:
         nonlocal done
         done += 1
         on_progress(f"pretrained {name}", done, len(wanted))
@@ -135,14 +137,18 @@ def pretrain_all(
         (
             f"{named(task)}, seed {seed}",
             _pretrained,
-            (task.id, flat_settings(task.settings), steps, seed, out, gate, device, options or {}),
+            (
+                *(task.id, flat_settings(task.settings), steps, seed, out, gate),
+                *(plan.device, plan.changed_code, options or {}),
+            ),
         )
         for task, seed in wanted
     ]
-    paths, failed = work(units, jobs, told)
-    runs = [None if path is None else open_run(path) for path in paths]
+    made, failed = work(units, plan.jobs, count)
+    runs = [None if one is None else open_run(one[0]) for one in made]
     groups = [runs[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(tasks))]
-    return [[run for run in group if run is not None] for group in groups], failed
+    other = [f"{name} ({', '.join(one[1][:2])})" for (name, *_), one in zip(units, made) if one and one[1]]
+    return [[run for run in group if run is not None] for group in groups], failed, other
 
 
 def _pretrained(
@@ -153,9 +159,12 @@ def _pretrained(
     out: Path,
     gate: Asked,
     device: str,
+    changed_code: bool,
     options: dict[str, Any],
-) -> Path:
-    return pretrained(task_of(name, settings), steps, seed, out, gate, device, **options).path
+) -> tuple[Path, list[str]]:
+    task = task_of(name, settings)
+    run = pretrained(task, steps, seed, out, gate, device, changed_code, **options)
+    return run.path, code_since(run, task) if changed_code else []
 
 
 # ---- evaluating ------------------------------------------------------------------------------------------------------
@@ -188,20 +197,21 @@ def evaluate(
     """
     asked = starts_of(runs, which)
     budget = asked[0].budget
-    data_of(data)  # what is wrong with it is told before anything is trained
+    data_of(data, plan.size or budget.size)  # what is wrong with it is told before anything is trained
     failed: list[str] = []
+    other: list[str] = []
     if baselines:
         tasks = [task for task in baseline_tasks(budget) if all(start.name != named(task) for start in asked)]
         own = sorted({run.seed for run in runs})
-        groups, failed = pretrain_all(
-            tasks, own, budget.steps, out / PRETRAINED, "skip", budget.options, plan.device, plan.jobs, on_progress
+        groups, failed, other = pretrain_all(
+            tasks, own, budget.steps, out / PRETRAINED, plan, "skip", budget.options, on_progress
         )
         asked = [start_of(group, which) for group in groups if group] + asked
     else:
         baselines = all(any(s.name == name for s in asked) for name in (AUTOENCODER, CONTRASTIVE))
     starts = [random_start(budget, plan.seeds), *asked]
     found = evaluate_starts(starts, data, out, plan, on_progress)
-    return dataclasses.replace(found, missing=(*failed, *found.missing), baselines=baselines)
+    return dataclasses.replace(found, missing=(*failed, *found.missing), baselines=baselines, other_code=tuple(other))
 
 
 def evaluate_starts(
@@ -212,15 +222,15 @@ def evaluate_starts(
     on_progress: Progress = quiet,
 ) -> Evaluation:
     """Judge starts of one budget. Args and errors as in `evaluate`; baselines come first whatever the order given."""
-    known = data_of(data)
     order = {"random": 0, "baseline": 1, "pretext": 2}
     starts = sorted(starts, key=lambda start: order[start.kind])
     size, inputs = plan.size or starts[0].budget.size, plan.inputs or inputs_of(starts)
+    known = data_of(data, size)
     protocol = Protocol(data, data_digest(known), size, inputs, plan.tuning, plan.draws)
     folder = out / data_name(data) / CELLS
     cells = [Cell(s, m, f, seed) for s in starts for m in plan.methods for f in plan.fractions for seed in plan.seeds]
     shown = [cell for cell in cells if cell.fraction == plan.fractions[0] and cell.seed == plan.seeds[0]]
-    open_ = [cell for cell in cells if not _finished(cell, protocol, folder, cell in shown)]
+    open_ = [cell for cell in cells if not _finished(cell, protocol, folder, cell in shown, plan.changed_code)]
     units, sizes = [], {}
     for name, group in _grouped(open_):
         units.append((name, run_unit, (group, protocol, folder, plan.device, [c for c in group if c in shown])))
@@ -228,12 +238,12 @@ def evaluate_starts(
     done = len(cells) - len(open_)
     on_progress(f"evaluating on {data}", done, len(cells))
 
-    def told(name: str, result: Any) -> None:
+    def count(name: str, result: Any) -> None:
         nonlocal done
         done += sizes[name]
         on_progress(name, done, len(cells))
 
-    _, failed = work(units, plan.jobs, told)
+    _, failed = work(units, plan.jobs, count)
     read_ = [read_cell(cell.path(folder, protocol)) for cell in cells]
     return Evaluation(
         Facts.of(known),
@@ -268,8 +278,8 @@ def data_name(source: str) -> str:
     return name if name == source else f"{name}-{key_of(str(Path(source).expanduser().resolve()))[:6]}"
 
 
-def _finished(cell: Cell, protocol: Protocol, folder: Path, shown: bool) -> bool:
-    if read_cell(cell.path(folder, protocol)) is None:
+def _finished(cell: Cell, protocol: Protocol, folder: Path, shown: bool, changed_code: bool) -> bool:
+    if read_cell(cell.path(folder, protocol), changed_code) is None:
         return False
     return not shown or read(cell.rows_path(folder, protocol)) is not None
 
@@ -290,22 +300,22 @@ def _grouped(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_evaluation(found: Evaluation, out: Path, commands: Sequence[str], circumstances: dict[str, Any]) -> Path:
+def write_evaluation(found: Evaluation, out: Path, commands: Sequence[str], about: dict[str, Any]) -> Path:
     """Write result.json, transfer.md, plots and the browser of predictions below `out`; their folder.
 
     Args:
-        commands: that made it. circumstances: commit, versions, device and so on.
+        commands: that made it. about: what `circumstances` says.
 
     Raises:
         DiagnoseError: something cannot be written.
     """
     folder = out / data_name(found.facts.source)
-    write_json(folder / "result.json", pages.result(found, commands, circumstances))
+    write_json(folder / "result.json", pages.result(found, commands, about))
     pictures = {}
     for name, title, figure in _figures(found):
         write(folder / "plots" / f"{name}.png", plots.png(figure))
         pictures[title] = f"plots/{name}.png"
-    write(folder / "transfer.md", pages.markdown(found, commands, told(circumstances), pictures))
+    write(folder / "transfer.md", pages.markdown(found, commands, told(about), pictures))
     _write_browser(found, folder)
     return folder
 
@@ -334,17 +344,6 @@ def _write_browser(found: Evaluation, folder: Path) -> None:
     write(folder / "predictions" / "index.html", browser.index(found, found.few, names))
 
 
-def told(circumstances: dict[str, Any]) -> str:
-    """Circumstances as a sentence."""
-    parts = []
-    for name, value in circumstances.items():
-        if isinstance(value, dict):
-            parts += [f"{n} {v}" for n, v in value.items()]
-        else:
-            parts.append(f"{name} {value}" if name == "commit" else str(value))
-    return ", ".join(parts) + "."
-
-
 # ---- a study ---------------------------------------------------------------------------------------------------------
 
 
@@ -367,11 +366,11 @@ def study(
     """
     targets = list(to) or [source]
     for target in targets:
-        data_of(target)
+        data_of(target, plan.size or tasks[0].settings.size)
     shared_ = shared(flat_settings(tasks[0].settings))
     besides = [t for t in baseline_tasks(Budget(steps, shared_)) if all(named(t) != named(task) for task in tasks)]
-    groups, failed = pretrain_all(
-        [*besides, *tasks], plan.seeds, steps, out / PRETRAINED, gate, None, plan.device, plan.jobs, on_progress
+    groups, failed, other = pretrain_all(
+        [*besides, *tasks], plan.seeds, steps, out / PRETRAINED, plan, gate, None, on_progress
     )
     runs = [run for group in groups for run in group]
     if not runs:
@@ -381,12 +380,12 @@ def study(
     made = []
     for target in targets:
         found = evaluate_starts(starts, target, out, plan, on_progress)
-        made.append(dataclasses.replace(found, missing=(*failed, *found.missing)))
+        made.append(dataclasses.replace(found, missing=(*failed, *found.missing), other_code=tuple(other)))
     return made
 
 
 def write_study(
-    found: Sequence[Evaluation], source: str, report: Path, commands: Sequence[str], circumstances: dict[str, Any]
+    found: Sequence[Evaluation], source: str, report: Path, commands: Sequence[str], about: dict[str, Any]
 ) -> Path:
     """Write the results page of a study, with a figure a target beside it in `img/`; the page.
 
@@ -399,4 +398,4 @@ def write_study(
         write(report.parent / picture, plots.png(plots.by_labels(one)))
         lines += [f"## {one.facts.source}, with few labels", ""]
         lines += [*pages.section(one), "", f"![accuracy by labelled images of {one.facts.source}]({picture})", ""]
-    return write(report, "\n".join([*lines, told(circumstances), ""]))
+    return write(report, "\n".join([*lines, told(about), ""]))

@@ -243,7 +243,7 @@ class Pretext(Task):
     def sides(self) -> tuple[Side, Side]:
         """What training and validation may show; a folder is read once for all data sets of the task."""
         data = self.settings.data
-        return sides(data.source, data.split, data.with_val, data.skip_corrupt)
+        return sides(data.source, data.split, data.with_val, data.skip_corrupt, self.settings.size)
 
     @cached_property
     def roles(self) -> PretextItems:

@@ -32,14 +32,15 @@ from fastai.callback.training import GradientAccumulation
 from diagnose.errors import DiagnoseError
 from diagnose.examination import Progress
 from diagnose.gate import GateRefused
-from diagnose.identity import Identity, differences, identity
+from diagnose.identity import Identity, code_of, differences, identity, versions
 from diagnose.isolate import random_streams, seed_everything
 from diagnose.registry import entries, load
-from diagnose.subject import environment, pick_device
+from diagnose.subject import pick_device
 from diagnose.task import Task, flat_settings, settings_from
 from diagnose.watch import Watch
 from sslwang import runs
 from sslwang.checkpoint import Checkpoint, Checkpoints, packed
+from sslwang.circumstances import commit
 from sslwang.gated import Gate
 from sslwang.launch import ALONE, Launch
 from sslwang.pretext import Pretext
@@ -49,6 +50,7 @@ from sslwang.state import GoOn, Position, bare, beginning_at, put_back, taken
 CATALOGUE = "sslwang.tasks"
 EPOCHS = 5  # where neither epochs nor steps are given
 SAVED_EVERY = 60.0  # seconds between checkpoints, beside one after each epoch
+_CODE: dict[tuple[type, str], Identity] = {}  # see `code_now`
 LOWER = ("loss", "error", "mse", "rmse", "mae")  # words in the names of metrics of which less is better
 
 Schedule = Literal["one-cycle", "flat-cosine"]
@@ -163,7 +165,7 @@ def pretrain(
         Interrupted: SIGINT or SIGTERM, after a checkpoint.
     """
     chosen, told = Options(epochs, steps, seed, **options), told or Told()
-    task, epochs = _in_epochs(task, chosen)
+    task, epochs = in_epochs(task, chosen)
     place, launch = pick_device(device), Launch.of_environment()
     _refuse_unfit(chosen, task, place, launch)
     out = Path(out)
@@ -265,7 +267,7 @@ def _asked(
     return granted
 
 
-def _in_epochs(task: Pretext, options: Options) -> tuple[Pretext, int]:
+def in_epochs(task: Pretext, options: Options) -> tuple[Pretext, int]:
     """The task with its items an epoch, and epochs; `steps` batches are split into equal epochs of about `items`."""
     s = task.settings
     if options.steps is None:
@@ -332,14 +334,29 @@ def _opened(path: Path | str) -> PretrainRun:
     return run
 
 
+def _counts(parts: Identity) -> Identity:
+    return {name: value for name, value in parts.items() if name != "version diagnose"}
+
+
+def code_now(task: Pretext) -> Identity:
+    """The code that a task is made of, and the versions; it is read once a process, as it is loaded once."""
+    key = type(task), task.settings.model_dump_json()
+    if key not in _CODE:
+        with random_streams():
+            _CODE[key] = {**code_of(task.learner(0, torch.device("cpu")), task), **versions()}
+    return _CODE[key]
+
+
+def code_since(run: PretrainRun, task: Pretext) -> list[str]:
+    """What of the code of its task, or of the versions, is another now than when a run began, a line each."""
+    then = {n: v for n, v in run.record.get("identity", {}).items() if n.startswith(("code ", "version "))}
+    return differences(_counts(then), _counts(code_now(task)))
+
+
 def _refuse_changed(run: PretrainRun, now: Identity, changed_code: bool) -> list[str]:
     """What is another now than when the run began, if it was allowed to be."""
-
-    def counts(parts: Identity) -> Identity:
-        return {name: value for name, value in parts.items() if name != "version diagnose"}
-
     code = ("code ", "version ", "device")
-    then, now = counts(run.record["identity"]), counts(now)
+    then, now = _counts(run.record["identity"]), _counts(now)
     grave = differences(*({name: v for name, v in parts.items() if not name.startswith(code)} for parts in (then, now)))
     if grave:
         raise DiagnoseError(f"{run.path}: cannot go on: {'; '.join(grave[:3])} since it began; start a new run")
@@ -384,7 +401,7 @@ def _new_run(
             "precision": _precision(chosen, place),
             "processes": launch.processes,
             "versions": {name: version(name) for name in ("learner-diagnose", "torch", "fastai", "numpy")},
-            "commit": environment(place)["git commit"],
+            "commit": commit(),
             "device": str(place),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": 0.0,

@@ -42,7 +42,8 @@ class PretrainRun:
         path: its folder.
         record: run.json: schema, task, settings (by dotted name), arch, norm, seed, size, epochs, steps, source,
             with_val, gate ({"pass", "issued", "verdict"} or {"skipped": why}), schedule, accumulate, precision, metric,
-            versions, commit, device, started, seconds, finished, stopped, history (one object an epoch) and best.
+            versions, commit (None where there is none), device, started, seconds, finished, stopped, history (one
+            object an epoch) and best.
     """
 
     path: Path

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
+SAME = 1e-9  # deviation of values that differ in nothing but rounding
 NOTHING = -1  # what is predicted where all classes that may be predicted have probability 0
 
 
@@ -170,9 +171,14 @@ class Interval:
         """Half its width."""
         return (self.high - self.low) / 2
 
+    @property
+    def alike(self) -> bool:
+        """Whether several values are all the same: then the interval has no width, and shows nothing."""
+        return self.n > 1 and self.sd < SAME
+
     def excludes(self, value: float = 0.0) -> bool:
-        """Whether `value` lies outside; False where there is no interval."""
-        return value < self.low or value > self.high
+        """Whether `value` lies outside; False where there is no interval, or one without a width."""
+        return not self.alike and (value < self.low or value > self.high)
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> Interval:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,19 +28,21 @@ from diagnose.diagnosis import folder_name
 from diagnose.errors import DiagnoseError
 from diagnose.examination import Progress
 from diagnose.gate import GateRefused, find
-from diagnose.identity import packages
 from diagnose.loads import recording
 from diagnose.report import runs
-from diagnose.subject import Subject, environment, pick_device
+from diagnose.subject import Subject, pick_device
+from sslwang import circumstances
 from sslwang.checkpoint import put, put_json
-from sslwang.data.labelled import Labelled, labelled, stratified
+from sslwang.data.labelled import Labelled, files_for, labelled, stratified
 from sslwang.finetune import BS, LR, WD, Inputs, Unfreeze, finetune, finetune_learner
 from sslwang.gated import Gate, noted
 from sslwang.models.encoder import ImageEncoder, random_encoder
 from sslwang.runs import MODEL, PretrainRun, open_run, writable
 from sslwang.scores import Interval, confusion, elsewhere, interval, paired, recalls, summary
+from sslwang.telling import counted, escaped, markdown_table, points
 
 SCHEMA = 1
+FACTS = ("date", "commit", "code", "versions", "device", "machine")
 CELLS, RESULT, PAGE = "cells", "result.json", "result.md"
 SAMPLED = 32  # images of each side whose pixels go into the identity of the data
 UNEVEN = 2.0  # the largest class over the smallest, from which on a result says how the classes were sampled
@@ -220,7 +221,7 @@ def transfer_learner(
         DiagnoseError: no finished run, weights that do not fit its encoder, or labelled images that cannot be had.
     """
     run = finished_run(run)
-    data = labelled(data) if isinstance(data, str) else data
+    data = labelled(data, size=size) if isinstance(data, str) else data
     indices = stratified(data.train.labels, fraction, seed)
     settings.setdefault("inputs", inputs_of(run))
     return finetune_learner(
@@ -309,17 +310,19 @@ class Cells:
     Args:
         folder: `OUT/cells`.
         common: what is the same for all trainings of a call, by name.
+        data: digest of the labelled images of each size.
+        changed_code: take those of other code too.
     """
 
-    def __init__(self, folder: Path, common: dict[str, Any]):
-        self.folder, self.common = folder, common
+    def __init__(self, folder: Path, common: dict[str, Any], data: dict[int, str], changed_code: bool = False):
+        self.folder, self.common, self.data, self.changed_code = folder, common, data, changed_code
 
     def key(self, cell: Cell, settings: Settings, weights: str) -> dict[str, Any]:
-        """All that the scores of a cell depend on, as far as it is no code."""
+        """All that the scores of a cell depend on, as far as it is no code; that is told in the cell."""
         start = {"weights": weights, "which": settings.which} if cell.start == "pretrained" else {}
         plain = {k: v for k, v in asdict(settings.of(cell.start)).items() if k != "which"}
         where = {**asdict(cell), "start": "pretrained" if start else "random"}  # `scratch` differs in its settings
-        return {**self.common, **where, **plain, **start}
+        return {**self.common, "data": self.data[cell.size], **where, **plain, **start}
 
     def path(self, key: dict[str, Any]) -> Path:
         """File of a cell."""
@@ -330,10 +333,12 @@ class Cells:
         )
 
     def read(self, key: dict[str, Any]) -> dict[str, Any] | None:
-        """A finished cell; None if it is not there, or is not of this key, or cannot be read."""
+        """A finished cell; None if it is not there, is not of this key or of this code, or cannot be read."""
         try:
             found = json.loads(self.path(key).read_bytes())
-            return found if (found["schema"], found["key"]) == (SCHEMA, key) else None
+            same = (found["schema"], found["key"]) == (SCHEMA, key)
+            known = self.changed_code or found["code"] == circumstances.fingerprint()
+            return found if same and known else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -414,6 +419,7 @@ def transfer(
     progress: Progress | None = None,
     on_step: Callable[[str, float, float], None] = lambda text, done, total: None,
     command: str = "",
+    changed_code: bool = False,
 ) -> Result:
     """Fine-tune the encoder of a run and random weights in every cell, or take the cell from `out`, and compare.
 
@@ -428,6 +434,7 @@ def transfer(
         reports: folder of examined runs. budget: seconds of an examination. progress: told of it.
         on_step: told what is trained, and how much of the work is done, of how much.
         command: as it was typed, for the record.
+        changed_code: take finished trainings of other code from `out` too, and say so.
 
     Raises:
         DiagnoseError: no finished run, weights that do not fit, data that cannot be had, `out` cannot be written, or
@@ -437,10 +444,11 @@ def transfer(
     settings, out, reports = settings or Settings(), Path(out), Path(reports)
     run = finished_run(run)
     writable(out)
-    data = labelled(data) if isinstance(data, str) else data
+    by_size = _by_size(data, sizes)
+    data = next(iter(by_size.values()))
     encoder = run.encoder(settings.which)
     loaded = loaded_from(run, encoder)
-    wanted = plan(sizes or (data.size,), epochs, seeds, settings.starts)
+    wanted = plan(tuple(by_size), epochs, seeds, settings.starts)
     if not wanted or min(c.epochs for c in wanted) < 1:
         raise DiagnoseError("nothing to train: give at least one size, one number of epochs above 0 and one seed")
     inputs, where = settings.inputs or inputs_of(run), pick_device(device)
@@ -449,18 +457,17 @@ def transfer(
         "arch": run.arch,
         "norm": run.norm,
         "source": data.source,
-        "data": data_digest(data),
         "device": where.type,
     }
-    cells = Cells(out / CELLS, common)
+    cells = Cells(out / CELLS, common, _digests(by_size), changed_code)
     weights = weights_digest(encoder)
     keys = {cell: cells.key(cell, settings, weights) for cell in wanted}
     found = {cell: cells.read(key) for cell, key in keys.items()}
     kept = sum(content is not None for content in found.values())
     missing = [cell for cell in wanted if found[cell] is None]
-    facts = _facts(where)
+    facts = circumstances.circumstances(where)
     passes = {
-        size: _asked(gate, run, data, settings, size, where, reports, budget, progress)
+        size: _asked(gate, run, by_size[size], settings, size, where, reports, budget, progress)
         for size in dict.fromkeys(cell.size for cell in missing)
     }
     work = [cell.epochs * cell.size**2 for cell in missing]
@@ -471,7 +478,7 @@ def transfer(
             on_step(str(cell), before + share * k / steps, sum(work))
 
         on_step(str(cell), done, sum(work))
-        content = _trained(cell, run, data, settings, inputs, where, step)
+        content = _trained(cell, run, by_size[cell.size], settings, inputs, where, step)
         found[cell] = cells.write(keys[cell], {**content, "gate": passes[cell.size], **facts})
         done += share
     folder = out / folder_name(f"{run.task}-{run.path.name}-{Path(data.source).name}")
@@ -491,11 +498,40 @@ def transfer(
         kept=kept,
     )  # fmt: skip
     made = _distinct({k: found[cell][k] for k in facts if k != "date"} for cell in wanted)
-    result.notes = _notes(result, data, made)
+    result.notes = _notes(result, data, made, _enlarged(by_size))
     seconds = sum(found[cell]["seconds"] for cell in wanted)
     result.record = _record(result, command, facts, made, seconds)
     _write(result)
     return result
+
+
+def _by_size(data: Labelled | str, sizes: Sequence[int]) -> dict[int, Labelled]:
+    "Labelled images for every size; a source is read once for all sizes that it has the same files for."
+    if isinstance(data, Labelled):
+        return dict.fromkeys(sizes or (data.size,), data)
+    read: dict[str, Labelled] = {}
+    found = {}
+    for size in sizes or (None,):
+        variant = files_for(data, size)
+        read.setdefault(variant, labelled(data, size=size))
+        found[read[variant].size if size is None else size] = read[variant]
+    return found
+
+
+def _digests(by_size: dict[int, Labelled]) -> dict[int, str]:
+    known = {id(data): data_digest(data) for data in {id(d): d for d in by_size.values()}.values()}
+    return {size: known[id(data)] for size, data in by_size.items()}
+
+
+def _enlarged(by_size: dict[int, Labelled]) -> list[str]:
+    "Sizes at which images were enlarged, with the median of their shorter sides."
+    told = []
+    for size, data in sorted(by_size.items()):
+        places = np.linspace(0, len(data.train) - 1, min(SAMPLED, len(data.train))).astype(int)
+        middle = np.median([min(data.train.images[int(i)].size) for i in places])
+        if size > middle:
+            told.append(f"At {size} px the images were enlarged: the median of their shorter sides is {middle:.0f} px.")
+    return told
 
 
 def _asked(
@@ -517,16 +553,6 @@ def _asked(
         return transfer_learner(run, data, size=size, device=device, **asdict(settings))
 
     return granted(build, f"transfer-{run.task}", reports, gate == "examine", budget, progress=progress)
-
-
-def _facts(device: torch.device) -> dict[str, Any]:
-    about = environment(device)
-    return {
-        "versions": packages(),
-        "commit": about["git commit"],
-        "device": about["device"],
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
 
 
 def _distinct(things: Iterator[dict[str, Any]] | Any) -> list[dict[str, Any]]:
@@ -579,20 +605,6 @@ def _by_name(scores: Sequence[dict[str, float]]) -> dict[str, list[float]]:
 # ---- what is told ----------------------------------------------------------------------------------------------------
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things: `1 run`, `3 runs`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def points(x: Interval, sign: bool = False) -> str:
-    """Percent: mean, deviation and interval of several runs, `71.2 ± 1.3 (68.0 to 74.4)`; the mean alone of one."""
-    mean = f"{100 * x.mean:{'+' if sign else ''}.1f}"
-    if x.n == 1:
-        return mean
-    low, high = (f"{100 * v:{'+' if sign else ''}.1f}" for v in (x.low, x.high))
-    return f"{mean} ± {100 * x.sd:.1f} ({low} to {high})"
-
-
 def table(result: Result) -> tuple[list[str], list[list[str]]]:
     """Headings and rows: percent of each start and of the difference, with deviation and 95 % interval."""
     total, valid = result.data["classes"], result.data["valid classes"]
@@ -604,15 +616,17 @@ def table(result: Result) -> tuple[list[str], list[list[str]]]:
     for size, epochs in dict.fromkeys((row.size, row.epochs) for row in result.rows):
         mine = [row for row in result.rows if (row.size, row.epochs) == (size, epochs)]
         head = [str(size), str(epochs), str(len(mine[0].seeds))]
-        body += [[*head, WORDS[row.start], *(points(row.scores[name]) for name in shown)] for row in mine]
+        body += [
+            [*head, WORDS[row.start], *(points(row.scores[name], deviation=True) for name in shown)] for row in mine
+        ]
         for other, above in mine[0].above.items():
             body.append(
-                [*head, f"pretrained above {WORDS[other]}", *(points(above[name], sign=True) for name in shown)]
+                [*head, f"pretrained above {WORDS[other]}", *(points(above[name], True, True) for name in shown)]
             )
     return ["px", "epochs", "runs", "start", *shown.values()], body
 
 
-def _notes(result: Result, data: Labelled, made: Sequence[dict[str, Any]]) -> list[str]:
+def _notes(result: Result, data: Labelled, made: Sequence[dict[str, Any]], enlarged: Sequence[str] = ()) -> list[str]:
     "What a reader must know of the numbers, a sentence each."
     s = result.settings
     told = [f"{result.loaded}."]
@@ -630,20 +644,14 @@ def _notes(result: Result, data: Labelled, made: Sequence[dict[str, Any]]) -> li
         told += [_elsewhere(row, len(data.valid)) for row in result.rows]
     if s["fraction"] < 1:
         told.append(f"{100 * s['fraction']:g} % of the labels of each class were used, drawn anew for every seed.")
-    sides = [min(data.train.images[int(i)].size) for i in np.linspace(0, len(data.train) - 1, SAMPLED).astype(int)]
-    large = sorted({row.size for row in result.rows if row.size > np.median(sides)})
-    if large:
-        told.append(
-            f"At {', '.join(map(str, large))} px the images were enlarged: the median of their shorter sides is "
-            f"{np.median(sides):.0f} px."
-        )
+    told += enlarged
     if result.run["with_val"]:
         told.append("The images of validation were among the unlabelled ones of pretraining (data.with_val=true).")
     if any("skipped" in g for g in result.gate):
         told.append("Some or all of it was trained without asking the gate (--no-gate).")
     if len(made) > 1:
-        commits = ", ".join(sorted({m["commit"] for m in made}))
-        told.append(f"The trainings were made under {len(made)} versions or devices (commits {commits}).")
+        codes = ", ".join(sorted({m.get("commit", m["code"]) for m in made}))
+        told.append(f"The trainings were made under {len(made)} codes, versions or devices ({codes}).")
     return told
 
 
@@ -656,8 +664,13 @@ def _verdict(row: Row, masked: bool) -> str:
     told = []
     for other, above in row.above.items():
         gain = above[name]
-        how = "above" if gain.low > 0 else "below" if gain.high < 0 else "not told apart from"
-        told.append(f"{points(gain, sign=True)}, {how} {WORDS[other]}")
+        if gain.alike:
+            how = "the same under every seed, which has no interval, to"
+        elif gain.excludes(0):
+            how = "above" if gain.mean > 0 else "below"
+        else:
+            how = "not told apart from"
+        told.append(f"{points(gain, True, True)}, {how} {WORDS[other]}")
     return f"{where}, paired over {len(row.seeds)} seeds: {'; '.join(told)}."
 
 
@@ -717,21 +730,17 @@ def markdown(result: Result) -> str:
         f"Labelled: {result.data['train']} images of {result.data['classes']} classes for training, "
         f"{result.data['valid']} of {result.data['valid classes']} for validation.",
         "",
-        *(f"| {' | '.join(_cell(c) for c in row)} |" for row in [head, ["--"] * len(head), *body]),
+        *markdown_table(head, body),
         "",
         "Percent: mean ± standard deviation of the runs (95 % t-interval of the mean); differences are paired by seed.",
         "",
-        *(f"* {_cell(note)}" for note in result.notes),
+        *(f"* {escaped(note)}" for note in result.notes),
         "",
-        f"{r['date']}, {r['commit']}, {', '.join(f'{k} {v}' for k, v in r['versions'].items())}, {r['device']}; "
-        f"{r['seconds']:.0f} s of training in {len(result.cells)} runs.",
+        f"{circumstances.told({n: r[n] for n in FACTS if n in r})} {r['seconds']:.0f} s of training in "
+        f"{counted(len(result.cells), 'run')}.",
         "",
     ]
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def _write(result: Result) -> None:

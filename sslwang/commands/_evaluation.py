@@ -1,11 +1,7 @@
-"""What the commands `evaluate` and `study` share: lists in options, progress, tables, circumstances."""
+"""What the commands `evaluate` and `study` share: lists in options, and progress."""
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from diagnose.errors import DiagnoseError
+from sslwang.commands._progress import bars
 
 if TYPE_CHECKING:
     from sslwang.evaluate import Plan
@@ -52,7 +48,7 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
 
 def plan_of(
     methods: str, fractions: str, seeds: str, size: int | None, inputs: str, steps: int, unfreeze: str, balanced: bool,
-    draws: int, device: str, jobs: int,
+    draws: int, device: str, jobs: int, changed_code: bool,
 ) -> Plan:  # fmt: skip
     """A plan from the options of a command.
 
@@ -72,6 +68,7 @@ def plan_of(
         draws,
         str(pick_device(device)),
         jobs,
+        changed_code,
     )
 
 
@@ -85,43 +82,17 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
             f"[{time.monotonic() - began:6.0f} s] {done} of {total}  {what}", file=sys.stderr, flush=True
         )
         return
-    columns = (
-        BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-    )  # fmt: skip
-    with Progress(*columns, console=console) as bars:
+    with bars(console) as shown:
         state: dict[str, Any] = {"bar": None, "of": (0, -1)}
 
         def tell(what: str, done: int, total: int) -> None:
             before, of = state["of"]
             if state["bar"] is None or total != of or done < before:
-                state["bar"] = bars.add_task(what, total=total, completed=done)
-            bars.update(state["bar"], completed=done, description=what)
+                state["bar"] = shown.add_task(what, total=total, completed=done)
+            shown.update(state["bar"], completed=done, description=what)
             state["of"] = (done, total)
 
         yield tell
-
-
-def circumstances(device: str) -> dict[str, Any]:
-    """When, by which code and versions, on what machine."""
-    import torch
-
-    from diagnose.identity import packages
-    from diagnose.subject import environment
-
-    about = environment(torch.device(device))
-    return {
-        "date": str(datetime.datetime.now(datetime.UTC).date()),
-        "commit": about["git commit"],
-        "versions": packages(),
-        "device": about["device"],
-        "machine": f"{platform.machine()} with {os.cpu_count()} cores",
-    }
-
-
-def command() -> str:
-    """The command line of now."""
-    return shlex.join(["sslwang", *sys.argv[1:]])
 
 
 def resuming() -> None:

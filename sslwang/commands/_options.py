@@ -25,13 +25,16 @@ def named(pairs: Iterable[str] | None, option: str = "--set") -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def whole_numbers(option: str, text: str) -> list[int]:
+def whole_numbers(option: str, text: str, least: int | None = None) -> list[int]:
     """Different whole numbers from "5,20", in that order.
 
     Raises:
-        DiagnoseError: there is none, or one that is no whole number.
+        DiagnoseError: there is none, or one that is no whole number or below `least`.
     """
     try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
+        found = list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise DiagnoseError(f"{option} {text}: write whole numbers with commas between them") from None
+    if least is not None and min(found) < least:
+        raise DiagnoseError(f"{option} {text}: {min(found)} is below {least}")
+    return found

@@ -37,9 +37,12 @@ def evaluate(
     ] = True,
     device: str = "auto",
     jobs: Annotated[int, typer.Option(min=1, help="Processes of one thread each; 1 stays in one.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder that is written; what is in it is not computed again.")] = Path(
-        "evaluated"
-    ),
+    changed_code: Annotated[
+        bool, typer.Option("--changed-code", help="Keep what other code has computed; the page says so.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder that is written; what this code has put there is not computed again.")
+    ] = Path("evaluated"),
 ) -> None:
     """Judge pretrained encoders with few labels, beside random weights, an autoencoder and SimCLR.
 
@@ -54,11 +57,14 @@ def evaluate(
     from rich.console import Console
 
     from diagnose.errors import DiagnoseError
-    from sslwang.commands._evaluation import circumstances, command, one_of, plan_of, progress, resuming
+    from sslwang.commands._evaluation import one_of, plan_of, progress, resuming
 
-    plan = plan_of(methods, fractions, seeds, size, inputs, steps, unfreeze, balanced, draws, device, jobs)
+    plan = plan_of(
+        methods, fractions, seeds, size, inputs, steps, unfreeze, balanced, draws, device, jobs, changed_code
+    )
     one_of("--which", which, ("last", "best"))
     from sslwang import evaluate as evaluation
+    from sslwang.circumstances import circumstances, command
     from sslwang.evaluation.comparison import sentences
     from sslwang.evaluation.pages import tables
     from sslwang.runs import open_run, writable

@@ -67,17 +67,17 @@ def loaders(
     own = chosen.settings.bs
     trials = [
         Trial(w, b, p)
-        for b in numbers("--bs", bs or str(own), 1)
-        for w in numbers("--workers", workers, 0)
+        for b in whole_numbers("--bs", bs or str(own), 1)
+        for w in whole_numbers("--workers", workers, 0)
         for p in pins
     ]
     if write is not None and (write.is_dir() or not os.access(write.resolve().parent, os.W_OK)):
         raise DiagnoseError(f"{write}: cannot be written; name a file in a folder that is there")
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    from sslwang.commands._progress import bars
+
+    with bars() as progress:
         bar = progress.add_task("", total=rounds * len(trials))
 
         def tell(what: str, done: int, total: int) -> None:
@@ -101,18 +101,6 @@ def loaders(
         console.print(
             f"wrote {write}; sslwang pretrain --task {task} --settings {write}", highlight=False, markup=False
         )
-
-
-def numbers(option: str, text: str, least: int) -> list[int]:
-    """Whole numbers with commas between them, each once.
-
-    Raises:
-        DiagnoseError: there is none, or one that is no number or below `least`.
-    """
-    found = whole_numbers(option, text)
-    if min(found) < least:
-        raise DiagnoseError(f"{option} {text}: at least {least}")
-    return found
 
 
 def table(found: list[Measured], title: str) -> Table:

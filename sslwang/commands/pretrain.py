@@ -66,10 +66,12 @@ def pretrain(
     ] = False,
     examine: Annotated[bool, typer.Option("--examine", help="Examine the task first if no pass holds.")] = False,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Train without a pass; the run says so.")] = False,
-    reports: Annotated[Path, typer.Option(help="Where the runs of `diagnose run` are.")] = Path("reports"),
+    reports: Annotated[Path | None, typer.Option(help="Where the runs of `diagnose run` are; reports.")] = None,
     max_age: Annotated[str | None, typer.Option(help="Refuse an older pass: 7d, 12h, 30m.")] = None,
     allow_warnings: Annotated[bool, typer.Option("--allow-warnings", help="Accept a verdict of warn.")] = False,
-    budget: Annotated[str, typer.Option(help="Of --examine: 60s, 5m, none. It ends when all is asked.")] = "10m",
+    budget: Annotated[
+        str | None, typer.Option(help="Of --examine: 60s, 5m, none; 10m. It ends when all is asked.")
+    ] = None,
     tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Write event files into the run.")] = None,
     comet: Annotated[bool | None, typer.Option("--comet", help="Log to Comet, or to an archive for it.")] = None,
 ) -> None:
@@ -110,10 +112,12 @@ def pretrain(
 
     with _display() as (told, progress), _silent(FirstEnded):
         if resume is not None:
-            if examine or no_gate:
-                raise DiagnoseError(
-                    "--resume: the gate was asked when the run began; leave out --examine and --no-gate"
-                )
+            of_gate = {
+                "--examine": examine, "--no-gate": no_gate, "--reports": reports is not None,
+                "--max-age": max_age is not None, "--allow-warnings": allow_warnings, "--budget": budget is not None,
+            }  # fmt: skip
+            if said := [name for name, asked in of_gate.items() if asked]:
+                raise DiagnoseError(f"--resume: the gate was asked when the run began; leave out {', '.join(said)}")
             run = _resumed(resume, out, task, given, options, device, changed_code, told)
         else:
             from diagnose.gate import age
@@ -121,7 +125,8 @@ def pretrain(
             from sslwang.pretrain import pretrain as train
             from sslwang.pretrain import task_of
 
-            gates = Gate(reports, None if max_age is None else age(max_age), allow_warnings, _seconds(budget))
+            oldest = None if max_age is None else age(max_age)
+            gates = Gate(reports or Path("reports"), oldest, allow_warnings, _seconds(budget or "10m"))
             run = train(
                 task_of(task, given),
                 out,
@@ -198,7 +203,7 @@ def _resumed(
     told: Told,
 ) -> PretrainRun:
     """Go on with a run, if nothing that the command says is another than when it began."""
-    from sslwang.pretrain import resume, task_of
+    from sslwang.pretrain import Options, in_epochs, resume, task_of
     from sslwang.runs import open_run, unfinished
 
     path = Path(name)
@@ -212,7 +217,10 @@ def _resumed(
     elif not (path / "run.json").is_file():
         raise DiagnoseError(f"--resume {name}: no run is there; give its folder, or `last`")
     run = open_run(path)
-    asked = _asked(task_of(run.task, {**run.settings, **given}), given) if given else {}
+    asked = {}
+    if given:
+        began = Options(**run.record["options"])  # of --steps, which set the items of an epoch
+        asked = _asked(in_epochs(task_of(run.task, {**run.settings, **given}), began)[0], given)
     had = {**run.settings, **run.record["options"], "task": run.task}
     now = {**asked, **options, **({} if task is None else {"task": task})}
     if other := [f"{n} was {had.get(n)}, not {v}" for n, v in now.items() if had.get(n) != v]:
@@ -256,24 +264,15 @@ def _first() -> bool:
 def _display() -> Iterator[tuple[Told, Any]]:
     """A bar with the time left on standard error while it trains; where that is no terminal, a line an epoch."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+
+    from sslwang.commands._progress import bars
 
     console = Console(stderr=True, quiet=not _first())
-    text = TextColumn("{task.description}", markup=False)
-    columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    shown = Progress(*columns, console=console, transient=True, speed_estimate_period=600)
-    with shown as bar:
+    with bars(console, transient=True) as bar:
         yield _told(bar, say, console.is_terminal), _Examining(bar, say, console.is_terminal)
 
 

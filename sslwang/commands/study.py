@@ -48,9 +48,12 @@ def study(
     ] = "skip",
     device: str = "auto",
     jobs: Annotated[int, typer.Option(min=1, help="Processes of one thread each; 1 stays in one.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder of runs and cells; what is in it is not computed again.")] = Path(
-        "evaluated"
-    ),
+    changed_code: Annotated[
+        bool, typer.Option("--changed-code", help="Keep what other code has computed; the page says so.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option(help="Folder of runs and cells; what this code has put there is not computed again.")
+    ] = Path("evaluated"),
     report: Annotated[Path | None, typer.Option(help="Page to write; reports/transfer-DATA.md if not given.")] = None,
 ) -> None:
     """Pretrain several tasks and both baselines under every seed, evaluate them all, and write one results page.
@@ -65,11 +68,14 @@ def study(
     from rich.console import Console
 
     from diagnose.errors import DiagnoseError
-    from sslwang.commands._evaluation import circumstances, command, listed, one_of, plan_of, progress, resuming
+    from sslwang.commands._evaluation import listed, one_of, plan_of, progress, resuming
 
-    plan = plan_of(methods, fractions, seeds, size, inputs, finetune_steps, unfreeze, balanced, draws, device, jobs)
+    plan = plan_of(
+        methods, fractions, seeds, size, inputs, finetune_steps, unfreeze, balanced, draws, device, jobs, changed_code
+    )
     one_of("--gate", gate, ("skip", "verify", "examine"))
     from sslwang import evaluate as evaluation
+    from sslwang.circumstances import circumstances, command
     from sslwang.evaluation.comparison import sentences
     from sslwang.evaluation.pages import tables
     from sslwang.runs import writable

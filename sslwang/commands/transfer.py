@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -70,6 +68,9 @@ def transfer(
     ] = False,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="Ask no gate; the result says so.")] = False,
     reports: Annotated[Path, typer.Option(help="Where examined runs are.")] = Path("reports"),
+    changed_code: Annotated[
+        bool, typer.Option("--changed-code", help="Keep trainings of other code; the result says so.")
+    ] = False,
 ) -> None:
     """Fine-tune the encoder of a run on labelled images, beside the same training from random weights.
 
@@ -85,7 +86,7 @@ def transfer(
     if examine and no_gate:
         raise DiagnoseError("--examine and --no-gate exclude each other")
     asked = [
-        numbers(option, text, least) if text else None
+        tuple(whole_numbers(option, text, least)) if text else None
         for option, text, least in (("--size", size, 16), ("--epochs", epochs, 1), ("--seeds", seeds, 0))
     ]
     if not 0 < fraction <= 1:
@@ -94,16 +95,10 @@ def transfer(
         raise DiagnoseError(f"--lr {lr:g}: it must be above 0")
 
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     from diagnose.examination import Progress as Told
+    from sslwang.circumstances import command
+    from sslwang.commands._progress import bars
     from sslwang.transfer import PAGE, PROTOCOLS, Settings
     from sslwang.transfer import transfer as measure
 
@@ -111,15 +106,8 @@ def transfer(
     sizes, counts, chosen = (own or other for own, other in zip(asked, usual))
     given = {k: v for k, v in {"bs": bs, "lr": lr}.items() if v is not None}
     settings = Settings(which.value, fraction, unfreeze.value, balanced, **given)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     err = Console(stderr=True)
-    with Progress(*columns, console=err) as progress:
+    with bars(err, shares=True) as progress:
         bar = progress.add_task("reading the data", total=None)
 
         def on_step(text: str, done: float, total: float) -> None:
@@ -143,7 +131,8 @@ def transfer(
                 reports=reports,
                 progress=Examining(),
                 on_step=on_step,
-                command=shlex.join(["sslwang", *sys.argv[1:]]),
+                command=command(),
+                changed_code=changed_code,
             )
         except KeyboardInterrupt:
             progress.stop()
@@ -156,18 +145,6 @@ def transfer(
         markup=False,
         soft_wrap=True,
     )
-
-
-def numbers(option: str, text: str, least: int) -> tuple[int, ...]:
-    """Different whole numbers from "5,20".
-
-    Raises:
-        DiagnoseError: anything else, or one below `least`.
-    """
-    found = tuple(whole_numbers(option, text))
-    if min(found) < least:
-        raise DiagnoseError(f"{option} {text}: {min(found)} is below {least}")
-    return found
 
 
 def _print(result) -> None:

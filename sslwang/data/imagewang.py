@@ -1,7 +1,8 @@
 """Image-wang: Imagenette and a tenth of Imagewoof labelled, the rest of Imagewoof unlabelled.
 
-Layout `imagewang-160/{train/<wnid>, unsup, val/<wnid>}`. A pretext task may look at `train` and `unsup`; `val` holds
-the images that transfer is measured on, and a random split over all files would train on them.
+Layout `imagewang-160/{train/<wnid>, unsup, val/<wnid>}`, and the same of the archives with larger images. A pretext
+task may look at `train` and `unsup`; `val` holds the images that transfer is measured on, and a random split over all
+files would train on them.
 """
 
 from __future__ import annotations
@@ -59,12 +60,18 @@ PATIENCE = 60  # seconds without a byte before a download is given up
 
 @dataclass(frozen=True)
 class Archive:
-    """A file to fetch and what it must be: its size in bytes, and the MD5 of its first MiB and of all of it."""
+    """A file to fetch and what it must be.
+
+    Args:
+        size: in bytes. first, md5: MD5 of its first MiB and of all of it.
+        side: px of the shorter side of its images; None where they are as they were taken.
+    """
 
     url: str
     size: int
     first: str
     md5: str
+    side: int | None = None
 
     @property
     def name(self) -> str:
@@ -74,8 +81,20 @@ class Archive:
 
 # Size and first MD5 as fastai's `download_checks` has them, the second MD5 as catalyst's `contrib.datasets` has it.
 IMAGEWANG = Archive(
-    URLs.IMAGEWANG_160, 191_498_213, "dab9b1d97b95574ac64122a19bc74ca1", "1dc388d37d1dc52836c06749e14e37bc"
+    URLs.IMAGEWANG_160, 191_498_213, "dab9b1d97b95574ac64122a19bc74ca1", "1dc388d37d1dc52836c06749e14e37bc", 160
 )
+IMAGEWANG_320 = Archive(
+    URLs.IMAGEWANG_320, 669_826_647, "fff8ac034d60e14fcf7789845e625263", "ff01d7c126230afce776bdf72bda87e6", 320
+)
+IMAGEWANG_FULL = Archive(
+    URLs.IMAGEWANG, 2_900_347_689, "2b7776bac0fc95db72ac8a3b091a3e30", "46f9749616a29837e7cd67b103396f6e"
+)
+ARCHIVES = (IMAGEWANG, IMAGEWANG_320, IMAGEWANG_FULL)  # from the smallest
+
+
+def archive_for(size: int) -> Archive:
+    """The smallest archive whose images need not be enlarged to be fed at `size` px."""
+    return next(archive for archive in ARCHIVES if archive.side is None or archive.side >= size)
 
 
 def refuse_damaged(archive: Archive, path: Path) -> None:
@@ -152,7 +171,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def imagewang_root(archive: Archive = IMAGEWANG) -> Path:
-    """Folder of the 160 px archive, fetched and unpacked on first use (191 MB, into `$FASTAI_HOME`).
+    """Folder of an archive, fetched and unpacked on first use (of 160 px 191 MB, into `$FASTAI_HOME`).
 
     Raises:
         DiagnoseError: it cannot be fetched, or what is there is damaged or was only half unpacked.

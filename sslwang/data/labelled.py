@@ -15,8 +15,8 @@ from PIL import Image
 
 from diagnose.errors import DiagnoseError
 from sslwang.data.arrays import SETS, Pixels
-from sslwang.data.images import ArrayImages, Chosen, ImageFiles, folder_of, image_paths, readable
-from sslwang.data.imagewang import IMAGEWANG_TITLES, imagewang_root
+from sslwang.data.images import SHORTER_SIDE, ArrayImages, Chosen, ImageFiles, folder_of, image_paths, readable
+from sslwang.data.imagewang import IMAGEWANG_TITLES, archive_for, imagewang_root
 from sslwang.data.tree import TITLES, photo_tree
 
 SMALLEST, LARGEST, STEP = 32, 128, 32  # px, of the size that images of a folder are fed at by default
@@ -80,12 +80,21 @@ class Labelled:
         return self.titles.get(self.classes[place], self.classes[place])
 
 
-def labelled(source: str, skip_corrupt: bool = False) -> Labelled:
+IMAGEWANG_SIZE = 128  # px
+
+
+def files_for(source: str, size: int | None = None) -> str:
+    """Name of the files that a source has for images of a size; "" where it has the same for every size."""
+    return archive_for(size or IMAGEWANG_SIZE).name if source == "imagewang" else ""
+
+
+def labelled(source: str, skip_corrupt: bool = False, size: int | None = None) -> Labelled:
     """The labelled images of a source.
 
     Args:
         source: photos, imagewang, fashion-mnist, digits, faces, or a folder with `train/<class>/` and `val/<class>/`.
         skip_corrupt: see `readable`.
+        size: px that the images will be fed at: of Image-wang that says which archive is read.
 
     Raises:
         DiagnoseError: the source is missing, unreadable or damaged, a class has no image, or validation has a class
@@ -96,8 +105,9 @@ def labelled(source: str, skip_corrupt: bool = False) -> Labelled:
     if source == "photos":
         return _of_folder(source, photo_tree(), skip_corrupt, size=64, titles=TITLES)
     if source == "imagewang":
-        return _of_folder(source, imagewang_root(), skip_corrupt, size=128, titles=IMAGEWANG_TITLES)
-    return _of_folder(source, folder_of(source), skip_corrupt)
+        root = imagewang_root(archive_for(size or IMAGEWANG_SIZE))
+        return _of_folder(source, root, skip_corrupt, size or 0, IMAGEWANG_SIZE, IMAGEWANG_TITLES)
+    return _of_folder(source, folder_of(source), skip_corrupt, size or 0)
 
 
 def _of_pixels(source: str, pixels: Pixels) -> Labelled:
@@ -112,7 +122,12 @@ def _of_pixels(source: str, pixels: Pixels) -> Labelled:
 
 
 def _of_folder(
-    source: str, root: Path, skip_corrupt: bool, size: int | None = None, titles: dict[str, str] | None = None
+    source: str,
+    root: Path,
+    skip_corrupt: bool,
+    fed: int = 0,
+    size: int | None = None,
+    titles: dict[str, str] | None = None,
 ) -> Labelled:
     parts = {part: _by_class(root, part) for part in ("train", "val")}
     classes, present = (tuple(sorted(found)) for found in parts.values())
@@ -125,7 +140,8 @@ def _of_folder(
         )
     files = [p for found in parts.values() for paths in found.values() for p in paths]
     whole = set(readable(files, skip_corrupt, "mend or delete what is damaged"))
-    sides = [_side(root, part, found, classes, whole) for part, found in parts.items()]
+    kept = max(SHORTER_SIDE, fed)
+    sides = [_side(root, part, found, classes, whole, kept) for part, found in parts.items()]
     if size is None:
         size = _size_of(sides[0].images)
     return Labelled(source, classes, present, *sides, size=size, titles=dict(titles or {}))
@@ -149,7 +165,7 @@ def _by_class(root: Path, part: str) -> dict[str, list[Path]]:
 
 
 def _side(
-    root: Path, part: str, found: dict[str, list[Path]], classes: tuple[str, ...], whole: set[Path]
+    root: Path, part: str, found: dict[str, list[Path]], classes: tuple[str, ...], whole: set[Path], shorter_side: int
 ) -> LabelledImages:
     kept = {name: [p for p in found[name] if p in whole] for name in classes if name in found}
     for name, paths in kept.items():
@@ -157,7 +173,8 @@ def _side(
             raise DiagnoseError(f"{root / part / name}: every image of this class is damaged")
     paths = [p for paths in kept.values() for p in paths]
     labels = np.repeat([classes.index(name) for name in kept], [len(paths) for paths in kept.values()])
-    return LabelledImages(ImageFiles(paths), labels.astype(np.int64), [p.relative_to(root).as_posix() for p in paths])
+    images = ImageFiles(paths, shorter_side)
+    return LabelledImages(images, labels.astype(np.int64), [p.relative_to(root).as_posix() for p in paths])
 
 
 def _size_of(images: ImageFiles) -> int:

@@ -113,6 +113,8 @@ def windows(images: torch.Tensor, moves: torch.Tensor, size: int | tuple[int, in
     """A window (M, C, *size) of each image (M, C, H, W), moved and turned as `draw_moves` (M, 4) says."""
     count, channels, height, width = images.shape
     sizes = (size, size) if isinstance(size, int) else size
+    if images.device.type == "cpu" and images.dtype in (torch.uint8, torch.float32) and not images.requires_grad:
+        return _windows_one_by_one(images, moves, sizes)
     steps = torch.arange(max(sizes), device=images.device)
     last = sizes[0] - 1 if sizes[0] == sizes[1] else moves.new_tensor(sizes)[:, None] - 1
     shown = moves[:, :2, None] + torch.where(moves[:, 2:, None] > 0, last - steps, steps)  # (M, 2, longer side)
@@ -121,3 +123,14 @@ def windows(images: torch.Tensor, moves: torch.Tensor, size: int | tuple[int, in
     lines = (planes + rows[:, None]).flatten()
     cut = images.reshape(-1, width).index_select(0, lines).reshape(count, channels, sizes[0], width)
     return cut.gather(3, columns[:, None, None].expand(count, channels, *sizes))
+
+
+def _windows_one_by_one(images: torch.Tensor, moves: torch.Tensor, sizes: tuple[int, int]) -> torch.Tensor:
+    "`windows` on the CPU, where views that are copied take a third of the time of gathering pixels."
+    made = torch.empty((*images.shape[:2], *sizes), dtype=images.dtype)
+    height, width = sizes
+    shown, whole = made.numpy(), images.numpy()
+    for k, (top, left, down, across) in enumerate(moves.tolist()):
+        window = whole[k, :, top : top + height, left : left + width]
+        shown[k] = window[:, :: -1 if down else 1, :: -1 if across else 1]
+    return made

@@ -19,7 +19,7 @@ from PIL import Image
 from diagnose.errors import DiagnoseError
 from sslwang.data.arrays import SETS
 from sslwang.data.images import ArrayImages, ImageFiles, files_in, folder_of, image_paths, readable
-from sslwang.data.imagewang import imagewang_root
+from sslwang.data.imagewang import archive_for, imagewang_root
 from sslwang.data.photos import SEEN, UNSEEN, photos
 
 TRAIN_PART, VALID_PART = (0.0, 0.70), (0.75, 1.0)
@@ -120,7 +120,9 @@ def pretext_files(root: Path, with_val: bool = False, skip_corrupt: bool = False
     return readable(paths, skip_corrupt)
 
 
-def sides(source: str, split: str = "region", with_val: bool = False, skip_corrupt: bool = False) -> tuple[Side, Side]:
+def sides(
+    source: str, split: str = "region", with_val: bool = False, skip_corrupt: bool = False, size: int = 64
+) -> tuple[Side, Side]:
     """Training and validation side of a source, both without labels.
 
     Args:
@@ -128,6 +130,7 @@ def sides(source: str, split: str = "region", with_val: bool = False, skip_corru
         split: `region` or `photo`, for the photographs; everything else is split by image.
         with_val: show what transfer is judged on as well (`val`, of arrays their validation part).
         skip_corrupt: see `readable`.
+        size: px that the images will be fed at: of Image-wang that says which archive is read.
 
     Raises:
         DiagnoseError: a source that is missing, empty, unreadable or damaged, or has no `val` where that is asked for.
@@ -142,6 +145,6 @@ def sides(source: str, split: str = "region", with_val: bool = False, skip_corru
         pixels = np.concatenate([found.train[0], found.valid[0]]) if with_val else found.train[0]
         held = held_out([str(i) for i in range(len(pixels))])
         return Side(ArrayImages(pixels[~held])), Side(ArrayImages(pixels[held]))
-    root = imagewang_root() if source == "imagewang" else Path(source).expanduser()
+    root = imagewang_root(archive_for(size)) if source == "imagewang" else Path(source).expanduser()
     train, valid = split_files(pretext_files(root, with_val, skip_corrupt), root)
     return Side(ImageFiles(train)), Side(ImageFiles(valid))

@@ -11,10 +11,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from sslwang.evaluation.comparison import METHOD_NAMES, Evaluation, points, share
+from sslwang.evaluation.comparison import METHOD_NAMES, Evaluation, share
 from sslwang.evaluation.pictures import KINDS
 from sslwang.evaluation.starts import Start
 from sslwang.evaluation.store import file_name
+from sslwang.telling import points
 
 HERE = Path(__file__).parent
 

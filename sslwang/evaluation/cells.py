@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from sslwang.circumstances import fingerprint
 from sslwang.data.labelled import Labelled, labelled, stratified
 from sslwang.evaluation.features import features
 from sslwang.evaluation.frozen import nearest, probe
@@ -98,9 +99,9 @@ class Cell:
 
 
 @functools.lru_cache(maxsize=2)
-def data_of(source: str) -> Labelled:
-    """Labelled images, looked for once in a process."""
-    return labelled(source)
+def data_of(source: str, size: int) -> Labelled:
+    """Labelled images to be fed at `size` px, looked for once in a process."""
+    return labelled(source, size=size)
 
 
 def judged(probabilities: np.ndarray, labels: np.ndarray, places: np.ndarray) -> dict:
@@ -118,10 +119,12 @@ def judged(probabilities: np.ndarray, labels: np.ndarray, places: np.ndarray) ->
     }
 
 
-def read_cell(path: Path) -> dict | None:
-    """A finished cell, or None."""
+def read_cell(path: Path, changed_code: bool = True) -> dict | None:
+    """A finished cell, or None; one of other code only with `changed_code`."""
     found = read(path)
-    return found if found is not None and found.get("schema") == SCHEMA and "scores" in found else None
+    if found is None or found.get("schema") != SCHEMA or "scores" not in found:
+        return None
+    return found if changed_code or found.get("code") == fingerprint() else None
 
 
 def run_unit(
@@ -143,7 +146,7 @@ def run_unit(
         DiagnoseError: data or weights are gone or have changed, or a file cannot be written.
     """
     start, member = cells[0].start, cells[0].member
-    data = data_of(protocol.data)
+    data = data_of(protocol.data, protocol.size)
     labels = data.train.labels
     frozen = [cell for cell in cells if cell.method != "finetune"]
     if frozen:
@@ -172,6 +175,7 @@ def run_unit(
             write_json(cell.rows_path(folder, protocol), rows)
         result = {
             "schema": SCHEMA,
+            "code": fingerprint(),
             "start": start.name,
             "method": cell.method,
             "fraction": cell.fraction,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from sslwang.circumstances import fingerprint
 from sslwang.data.labelled import Labelled
 from sslwang.evaluation.cells import Method, Protocol
 from sslwang.evaluation.starts import AUTOENCODER, CONTRASTIVE, RANDOM, Start
 from sslwang.scores import Interval, Reliability, interval, paired
+from sslwang.telling import counted, points
 
 METRIC = "accuracy"  # over all classes of training; every other score is in the cells
 CLOSE = 0.03  # of accuracy: what counts as level with the contrastive baseline
@@ -55,6 +56,7 @@ class Evaluation:
         cells: finished ones, as their files hold them.
         missing: what could not be computed, and why.
         baselines: False where only random weights stand beside the runs.
+        other_code: pretrainings by other code than this, and what of it has changed since.
     """
 
     facts: Facts
@@ -66,6 +68,7 @@ class Evaluation:
     cells: tuple[dict, ...]
     missing: tuple[str, ...] = ()
     baselines: bool = True
+    other_code: tuple[str, ...] = ()
 
     def of(self, start: str, method: str, fraction: float) -> list[dict]:
         """Cells of one start, method and fraction in the order of the seeds."""
@@ -134,6 +137,7 @@ class Verdict:
     Args:
         difference: to random weights. behind: to the contrastive baseline; None where there is none.
         enough: whether both share as many seeds as a comparison needs.
+        alike: the difference is the same under every seed, so that it has no interval and nothing follows.
         beats, worse: the whole interval of `difference` is above or below 0.
         close: on the mean no more than 3 points below the contrastive baseline.
     """
@@ -151,14 +155,19 @@ class Verdict:
         return self.difference.n >= ENOUGH
 
     @property
+    def alike(self) -> bool:
+        """See the class."""
+        return self.enough and self.difference.alike
+
+    @property
     def beats(self) -> bool:
         """See the class."""
-        return self.enough and self.difference.low > 0
+        return self.enough and self.difference.excludes(0) and self.difference.mean > 0
 
     @property
     def worse(self) -> bool:
         """See the class."""
-        return self.enough and self.difference.high < 0
+        return self.enough and self.difference.excludes(0) and self.difference.mean < 0
 
     @property
     def close(self) -> bool:
@@ -180,16 +189,6 @@ def verdicts(found: Evaluation, fraction: float | None = None, metric: str = MET
     return made
 
 
-def points(x: Interval, sign: bool = False) -> str:
-    """An interval of shares in points: `+6.2 (+3.1 to +9.3)`; without an interval the mean alone."""
-
-    def one(value: float) -> str:
-        rounded = round(100 * value, 1) + 0.0  # no minus before a nought
-        return f"{rounded:+.1f}" if sign and rounded else f"{rounded:.1f}"
-
-    return f"{one(x.mean)} ({one(x.low)} to {one(x.high)})" if math.isfinite(x.low) else one(x.mean)
-
-
 def share(fraction: float) -> str:
     """A fraction in words: `1 %`."""
     return f"{100 * fraction:g} %"
@@ -198,8 +197,9 @@ def share(fraction: float) -> str:
 def sentences(found: Evaluation) -> list[str]:
     """What was found, a sentence each; nothing is said of what too few seeds cannot show."""
     if len(found.seeds) < ENOUGH:
-        seeds = "1 seed" if len(found.seeds) == 1 else f"{len(found.seeds)} seeds"
-        return [f"Nothing is said of differences: {seeds}, and a comparison needs {ENOUGH}."]
+        return [
+            f"Nothing is said of differences: {counted(len(found.seeds), 'seed')}, and a comparison needs {ENOUGH}."
+        ]
     all_ = verdicts(found)
     lines = _summary(found, all_)
     for start in found.starts:
@@ -218,7 +218,7 @@ def _summary(found: Evaluation, all_: Iterable[Verdict]) -> list[str]:
     few = f"with {share(found.few)} of the labels ({found.labels(found.few)} images)"
     better, worse = (sorted({v.start for v in asked if getattr(v, n)}) for n in ("beats", "worse"))
     lines = [
-        f"Of {_counted(total, 'pretext task')}, {len(better)} {'beats' if len(better) == 1 else 'beat'} random weights "
+        f"Of {counted(total, 'pretext task')}, {len(better)} {'beats' if len(better) == 1 else 'beat'} random weights "
         f"{few} by at least one method, beyond the 95 % interval{_listed(better)}."
     ]
     if worse:
@@ -239,7 +239,8 @@ def _of_start(start: Start, mine: Sequence[Verdict]) -> str:
     for said, which in (
         ("above random weights", [v for v in mine if v.beats]),
         ("below random weights", [v for v in mine if v.worse]),
-        ("not told apart from random weights", [v for v in mine if v.enough and not v.beats and not v.worse]),
+        ("not told apart from random weights", [v for v in mine if v.enough and not (v.beats or v.worse or v.alike)]),
+        ("the same difference under every seed, which has no interval", [v for v in mine if v.alike]),
         (f"of fewer than {ENOUGH} seeds, of which nothing follows", [v for v in mine if not v.enough]),
     ):
         if which:
@@ -268,8 +269,8 @@ def _cautions(found: Evaluation, all_: Sequence[Verdict]) -> list[str]:
     if all_:
         expected = 0.025 * len(all_)
         lines.append(
-            f"These are {len(all_)} comparisons; were no start any better than random weights, about {expected:.1f} of "
-            "them would still come out above by their intervals."
+            f"These are {counted(len(all_), 'comparison')}; were no start any better than random weights, about "
+            f"{expected:.1f} of them would still come out above by their intervals."
         )
     told = {s.name: len({s.member(seed).seed for seed in found.seeds}) for s in found.starts if s.kind != "random"}
     once = [name for name, count in told.items() if count == 1]
@@ -286,15 +287,16 @@ def _cautions(found: Evaluation, all_: Sequence[Verdict]) -> list[str]:
         )
     if any(s.budget.settings.get("data.with_val") for s in found.starts):
         lines.append("The images of validation were among the unlabelled ones of pretraining (data.with_val=true).")
+    older = sum(c.get("code") != fingerprint() for c in found.cells)
+    if older:
+        lines.append(f"Of {counted(len(found.cells), 'cell')}, {older} computed by other code than this.")
+    if found.other_code:
+        lines.append(f"Pretrained by other code than this{_listed(found.other_code)}.")
     if not found.baselines:
         lines.append(
             f"A quick look: no {AUTOENCODER} and no {CONTRASTIVE} was trained beside the runs (--no-baselines)."
         )
     return lines
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _listed(names: Sequence[str]) -> str:

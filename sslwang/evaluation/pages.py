@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from sslwang.evaluation.cells import Method
-from sslwang.evaluation.comparison import METHOD_NAMES, METRIC, Evaluation, points, sentences, share, verdicts
+from sslwang.evaluation.comparison import METHOD_NAMES, METRIC, Evaluation, sentences, share, verdicts
 from sslwang.evaluation.starts import CONTRASTIVE, RANDOM, Start
 from sslwang.scores import Interval, interval
+from sslwang.telling import markdown_table, points
 
 SCHEMA = 1  # of result.json
 SCORES = {
@@ -102,10 +103,15 @@ def section(found: Evaluation) -> list[str]:
             f"Accuracy in % with {_labels(found, fraction)}, mean and 95 % t-interval over seeds; beside it the paired "
             "difference to random weights.",
             "",
-            *_table(heads, body),
+            *markdown_table(heads, body),
             "",
         ]
-    lines += [f"Other scores with {share(found.few)} of the labels, mean over seeds:", "", *_table(*_others(found)), ""]
+    lines += [
+        f"Other scores with {share(found.few)} of the labels, mean over seeds:",
+        "",
+        *markdown_table(*_others(found)),
+        "",
+    ]
     if found.missing:
         lines += ["Not computed:", "", *(f"- {m}" for m in found.missing), ""]
     return lines + _how(found)
@@ -171,13 +177,6 @@ def _gates(found: Evaluation) -> str:
     return f"Gate: {', '.join(told)}." if told else ""
 
 
-def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
-
-    return [line(heads), "|" + " --- |" * len(heads), *map(line, body)]
-
-
 def result(found: Evaluation, commands: Sequence[str], circumstances: Mapping[str, Any]) -> dict:
     """The same as JSON holds it: starts, every cell, summaries, comparisons and sentences."""
     summaries = [
@@ -215,6 +214,7 @@ def result(found: Evaluation, commands: Sequence[str], circumstances: Mapping[st
         ],
         "sentences": sentences(found),
         "missing": list(found.missing),
+        "other_code": list(found.other_code),
         "cells": list(found.cells),
     }  # fmt: skip
 

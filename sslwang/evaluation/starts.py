@@ -18,7 +18,7 @@ from diagnose.task import flat_settings
 from sslwang.evaluation.store import key_of
 from sslwang.models.encoder import ImageEncoder, random_encoder
 from sslwang.pretext import DataSettings, Pretext
-from sslwang.pretrain import Asked, Interrupted, pretrain, resume, task_of
+from sslwang.pretrain import Asked, Interrupted, code_since, pretrain, resume, task_of
 from sslwang.runs import PretrainRun, open_run, unfinished
 from sslwang.transfer import Which, weights_digest
 
@@ -216,12 +216,20 @@ def pretext_score(run: PretrainRun, which: Which) -> float | None:
 
 
 def pretrained(
-    task: Pretext, steps: int, seed: int, out: Path, gate: Asked = "skip", device: str = "cpu", **options: Any
+    task: Pretext,
+    steps: int,
+    seed: int,
+    out: Path,
+    gate: Asked = "skip",
+    device: str = "cpu",
+    changed_code: bool = False,
+    **options: Any,
 ) -> PretrainRun:
     """The run of a task under its settings, steps and seed: the one below `out`, if need be gone on with, or a new one.
 
     Args:
         gate, options: as `pretrain` takes them. Whether a pass was asked for is in the run's record.
+        changed_code: take a run of other code as it is, or go on with it; else it is left and a new one made.
 
     Raises:
         DiagnoseError: it cannot be trained or written.
@@ -230,12 +238,14 @@ def pretrained(
     settings = {n: v for n, v in flat_settings(task.settings).items() if n != "data.workers"}
     folder = out / f"{task.id}-{key_of(task.id, settings, steps, seed, options)}"
     try:
-        return open_run(folder)
+        run = open_run(folder)
+        if changed_code or not code_since(run, task):
+            return run
     except DiagnoseError:
         pass  # none that is finished
     for run in unfinished(folder):
         try:
-            return resume(run.path)
+            return resume(run.path, changed_code=changed_code)
         except Interrupted:
             raise
         except DiagnoseError:

@@ -251,9 +251,11 @@ class UnmixItems(PretextItems):
             noise = rest
             images, moves = np.concatenate(images), np.concatenate(moves)
             index = np.arange(len(images)).reshape(len(items), -1)
-        tiles = torch.from_numpy(np.stack(images)).movedim(-1, -3)
+        tiles = np.empty((len(images), 3, *images[0].shape[:2]), dtype=np.uint8)
+        for k, image in enumerate(images):  # plane by plane at once: they may be mirrored views, which are slow to copy
+            tiles[k] = image.transpose(2, 0, 1)
         labels = (np.stack(moves), np.stack(weights), np.stack(slots), index, *map(np.stack, noise))
-        return tiles, *map(torch.from_numpy, labels)
+        return tuple(map(torch.from_numpy, (tiles, *labels)))
 
     def scaled(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 as they are: what is moved and gathered is a quarter as large."""

@@ -1,5 +1,6 @@
 """Image-wang: classes by name, validation never shown, and an archive that is whole or refused."""
 
+import ast
 import functools
 import hashlib
 import http.server
@@ -8,14 +9,26 @@ import subprocess
 import sys
 import tarfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from fastai.data import external
+from fastai.data.external import URLs
 from PIL import Image
 
 from diagnose.errors import DiagnoseError
 from sslwang.data import imagewang
-from sslwang.data.imagewang import IMAGEWANG, IMAGEWANG_TITLES, Archive, fetch, imagewang_root, refuse_damaged
+from sslwang.data.imagewang import (
+    ARCHIVES,
+    IMAGEWANG,
+    IMAGEWANG_TITLES,
+    Archive,
+    archive_for,
+    fetch,
+    imagewang_root,
+    refuse_damaged,
+)
 
 VALID = (1, 2, 3, 4, 5, 6, 7, 9, 10, 11)  # places of the classes of validation among the 20 of training
 
@@ -70,6 +83,31 @@ def test_terriers_have_the_names_of_imagenet():
     assert IMAGEWANG_TITLES["n02093754"] == "Border terrier"
     assert IMAGEWANG_TITLES["n02096294"] == "Australian terrier"
     assert len(IMAGEWANG_TITLES) == 20
+
+
+def test_archives_are_fastais_and_the_smallest_that_fits_is_taken():
+    checks = ast.literal_eval((Path(external.__file__).parent / "download_checks.py").read_text())
+    assert [a.url for a in ARCHIVES] == [URLs.IMAGEWANG_160, URLs.IMAGEWANG_320, URLs.IMAGEWANG]
+    assert [(a.size, a.first) for a in ARCHIVES] == [tuple(checks[a.url]) for a in ARCHIVES]
+    sizes = (16, 128, 160, 161, 192, 256, 320, 321, 512)
+    assert [archive_for(size).side for size in sizes] == [160] * 3 + [320] * 4 + [None] * 2
+
+
+def test_pretext_and_labelled_images_come_from_the_archive_of_their_size(tmp_path):
+    """Trees of other colours in place of the archives."""
+    for name, count in (("imagewang-160", 6), ("imagewang-320", 8), ("imagewang", 10)):
+        stand_in(tmp_path / "data" / name, train=count)
+    lines = under(
+        tmp_path,
+        "from sslwang.data.labelled import labelled\n"
+        "from sslwang.pretrain import task_of\n"
+        "for size in (None, 160, 192, 400):\n"
+        "    print(len(labelled('imagewang', size=size).train))\n"
+        "for size in (64, 256, 400):\n"
+        "    task = task_of('unmix', {'size': size, 'data.source': 'imagewang'})\n"
+        "    print(sum(len(side.images) for side in task.sides))\n",
+    )
+    assert lines == ["120", "120", "160", "200", "126", "166", "206"]
 
 
 # ---- the archive -----------------------------------------------------------------------------------------------------
@@ -171,8 +209,6 @@ def test_an_address_that_does_not_answer_is_one_clear_line(tmp_path, server, arc
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """fastai's folders in a place of their own."""
-    from fastai.data import external
-
     monkeypatch.setenv("FASTAI_HOME", str(tmp_path / "home"))
     external.fastai_cfg.cache_clear()
     (tmp_path / "home").mkdir()  # with what fastai would write there, leaving the file open

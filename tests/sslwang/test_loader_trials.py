@@ -10,7 +10,8 @@ from rich.console import Console
 from slow_loading import HOARD, slow
 
 from diagnose.errors import DiagnoseError
-from sslwang.commands.loaders import numbers, table
+from sslwang.commands._options import whole_numbers
+from sslwang.commands.loaders import table
 from sslwang.loader_trials import Measured, Sample, Trial, advice, measure, memory_of_tree, settings_text
 from sslwang.pretrain import task_of
 
@@ -172,10 +173,10 @@ def test_the_table_fits_and_shows_failures():
 
 
 def test_numbers_are_read_once_each():
-    assert numbers("--workers", "0, 2,2,4", 0) == [0, 2, 4]
-    for text, message in (("0,x", "whole numbers"), ("", "whole numbers"), ("-1", "at least 0")):
+    assert whole_numbers("--workers", "0, 2,2,4", 0) == [0, 2, 4]
+    for text, message in (("0,x", "whole numbers"), ("", "whole numbers"), ("-1", "-1 is below 0")):
         with pytest.raises(DiagnoseError, match=f"--workers {text}: .*{message}"):
-            numbers("--workers", text, 0)
+            whole_numbers("--workers", text, 0)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from sslwang.gated import Gate, examining, subject_of
 from sslwang.launch import Launch
 from sslwang.pretrain import Interrupted, Keeper, Told, lower_is_better, pretrain, resume, task_of
 from sslwang.runs import PretrainRun, open_run, unfinished
+from sslwang.state import GoOn, Position, taken
 
 SMALL = {"size": 16, "bs": 8, "items": 32, "valid_items": 8, "head.kind": "fastai", "encoder.norm": "batch"}
 FREE = {"gate": "skip", "epochs": 2}
@@ -247,6 +248,104 @@ def test_a_signal_saves_and_names_the_command_that_goes_on(whole, tmp_path, numb
     assert steps == list(range(after, 8))
 
 
+def state_of(run):
+    """Everything in the newest checkpoint but the seconds it took."""
+    found = Checkpoints(run.path / "state").newest()
+    rest = json.loads(json.dumps(found.rest))
+    rest["kept"].pop("seconds")
+    return found.tensors, rest, found.kept
+
+
+LONG = {"gate": "skip", "epochs": 3, "accumulate": 2, "watch": False}
+
+
+@pytest.fixture(scope="module")
+def fifteen(tmp_path_factory):
+    """A run of three epochs of five batches, gradients of two added up, so that at its end one waits for another."""
+    return pretrain(small(items=40), tmp_path_factory.mktemp("fifteen"), **LONG)
+
+
+@pytest.mark.parametrize("after", [3, 4, 5, 10, 14])
+def test_all_that_was_saved_at_the_end_is_what_it_would_have_been(fifteen, tmp_path, after):
+    """Within an epoch and between two, with a gradient that waits and without: every tensor and number of the state."""
+    told = Stopping(after, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        pretrain(small(items=40), tmp_path, told=told, **LONG)
+    tensors, rest, kept = state_of(resume(next(unfinished(tmp_path)).path))
+    wanted, expected, files = state_of(fifteen)
+    assert rest == expected
+    assert kept == files
+    assert tensors.keys() == wanted.keys()
+    assert [name for name in wanted if not torch.equal(tensors[name], wanted[name])] == []
+    assert expected["waiting"] == 8
+    assert any(name.startswith("grad|") for name in wanted)
+    assert len(expected["recorder"]["values"]) == 3
+
+
+class Drawing(Callback):
+    """A user's callback that draws from a stream and puts what it drew into the weights."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def before_batch(self):
+        if not self.training:
+            return
+        draw = {
+            "torch": lambda: torch.randn(()).item(),
+            "numpy": lambda: np.random.standard_normal(),  # noqa: NPY002
+            "python": lambda: random.gauss(0, 1),
+        }[self.stream]
+        with torch.no_grad():
+            next(self.learn.model.parameters()).add_(1e-3 * draw())
+
+
+@pytest.mark.parametrize("after", [3, 4])
+@pytest.mark.parametrize("stream", ["torch", "numpy", "python"])
+def test_every_random_stream_goes_on_where_it_was(tmp_path, monkeypatch, stream, after):
+    learner = type(small()).learner
+
+    def build(self, *args, **kwargs):
+        made = learner(self, *args, **kwargs)
+        made.add_cb(Drawing(stream))
+        return made
+
+    monkeypatch.setattr(type(small()), "learner", build)
+    never_stopped = pretrain(small(), tmp_path / "whole", watch=False, **FREE)
+    run, _ = interrupted(tmp_path / "stopped", after)
+    assert weights(resume(run.path)) == weights(never_stopped)
+
+
+def test_the_seconds_of_before_are_counted(tmp_path):
+    run, _ = interrupted(tmp_path)
+    kept = Checkpoints(run.path / "state")
+    found = kept.newest()
+    found.rest["kept"]["seconds"] = 1000.0
+    for name, data in found.kept.items():
+        kept.keep(name, data)
+    kept.write(found.tensors, found.rest, found.kept)
+    assert resume(run.path).record["seconds"] >= 1000
+
+
+def test_the_scale_of_the_loss_goes_on_where_it_was():
+    """Of mixed precision, whose scaler there is on a CPU too."""
+
+    def trained(scale):
+        learn = small(items=8).learner(0)
+        learn.create_opt()
+        with learn.no_logging(), learn.no_bar():
+            learn.fit(1)
+        learn.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        return learn
+
+    tensors, rest = taken(trained(64.0), Position(1, 0))
+    learn = trained(1024.0)
+    again = GoOn(Position(1, 0), tensors, json.loads(json.dumps(rest)))
+    again.learn = learn
+    again.before_epoch()
+    assert learn.scaler.get_scale() == 64.0
+
+
 def test_with_workers_it_goes_on_bit_for_bit_too(whole, tmp_path):
     run, _ = interrupted(tmp_path, 3, **{"data.workers": 2})
     assert weights(resume(run.path)) == weights(whole)
@@ -458,8 +557,12 @@ def test_a_missing_folder_of_images_is_told(tmp_path):
 # ---- the gate --------------------------------------------------------------------------------------------------------
 
 
-def passed(reports, task, seed=0, verdict="pass"):
-    """A run folder of `diagnose run` with a pass for a task, as it would have been examined."""
+def passed(reports, task, seed=0, verdict="pass", **changed):
+    """A run folder of `diagnose run` with a pass for a task, as it would have been examined.
+
+    Args:
+        changed: parts of the identity that were others then.
+    """
     subject = subject_of(task, seed, "cpu")
     info = SubjectInfo(
         name=task.id, source=f"task {task.id}", fingerprint="f", task=task.id, settings=flat_settings(task.settings)
@@ -469,7 +572,7 @@ def passed(reports, task, seed=0, verdict="pass"):
     folder = reports / task.id / "2026-11-24T09-30-00"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(found.to_json(), encoding="utf-8")
-    content = gate.issue(found, subject.identity())
+    content = gate.issue(found, {**subject.identity(), **changed})
     if content is not None:
         (folder / gate.PASS).write_bytes(content)
     return folder
@@ -525,7 +628,16 @@ def test_a_pass_of_other_settings_is_refused_by_name(tmp_path, changes, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_pass_of_other_code_is_refused(tmp_path, monkeypatch):
+def test_a_pass_of_other_code_is_refused_by_name(tmp_path):
+    """Signed as it should be: what was examined was other code."""
+    folder = passed(tmp_path / "reports", small(), **{"code sslwang/losses.py": "another"})
+    with pytest.raises(GateRefused, match=r"sslwang/losses\.py changed"):
+        pretrain(small(), tmp_path / "out", gates=Gate(tmp_path / "reports"), epochs=1, device="cpu")
+    assert (folder / gate.PASS).is_file()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pass_that_was_edited_is_refused(tmp_path):
     folder = passed(tmp_path / "reports", small())
     content = json.loads((folder / gate.PASS).read_text())
     content["identity"]["code sslwang/losses.py"] = "another"

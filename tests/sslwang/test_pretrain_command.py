@@ -69,7 +69,13 @@ def test_settings_come_from_a_file_and_what_is_said_goes_over_them(run, tmp_path
         (["--task=unmix", "--no-gate", "--epochs=1", "--steps=1"], "give --epochs or --steps"),
         (["--resume=last"], "no run in pretrained was interrupted"),
         (["--resume=nowhere"], "--resume nowhere: no run is there"),
-        (["--resume=last", "--no-gate"], "the gate was asked when the run began"),
+        *(
+            (["--resume=last", option], f"the gate was asked when the run began; leave out {option.split('=')[0]}")
+            for option in (
+                *("--no-gate", "--examine", "--reports=reports", "--max-age=7d", "--allow-warnings"),
+                *("--budget=10m", "--budget=long"),
+            )
+        ),
     ],
 )
 def test_what_makes_no_sense_is_one_line(run, tmp_path, args, said):
@@ -122,6 +128,24 @@ def test_it_goes_on_after_sigterm_and_refuses_to_go_on_otherwise(run, tmp_path):
     assert f"from batch {steps}" in err
     assert record()["finished"]
     assert str(folder) in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [["--set=items=20"], ["--set=items=20", "--set=bs=4"], []])
+def test_of_a_number_of_steps_the_command_itself_goes_on(run, given):
+    """`--steps` makes of the items of an epoch what its batches need."""
+    args = ["--task=quadrant", "--size=16", "--bs=4", "--set=valid_items=8", "--device=cpu", "--no-gate", "--steps=12"]
+    code, _, err = run(*args, *given)
+    assert code == 0, err
+    (path,) = Path("pretrained").glob("*/*/run.json")
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "finished": False}))
+    args.remove("--no-gate")
+    code, _, err = run(*args, "--set=items=8", "--resume=last")
+    assert code == 2
+    assert "items was" in err
+    code, _, err = run(*args, *given, "--resume=last")
+    assert code == 0, err
 
 
 def test_help_answers_without_torch():

@@ -16,7 +16,9 @@ from diagnose.errors import DiagnoseError
 from diagnose.gate import GateRefused
 from diagnose.loads import recording
 from sslwang.checkpoint import put_json
-from sslwang.data.imagewang import IMAGEWANG_TITLES
+from sslwang.circumstances import fingerprint
+from sslwang.data import imagewang
+from sslwang.data.imagewang import IMAGEWANG_TITLES, Archive
 from sslwang.data.labelled import Labelled, labelled, stratified
 from sslwang.finetune import finetune, predict
 from sslwang.models.encoder import make_encoder
@@ -158,6 +160,50 @@ def test_a_second_call_trains_nothing_and_says_the_same(run, digits, tmp_path):
     assert (more.trained, more.kept) == (3, 6)
 
 
+def test_what_other_code_has_trained_is_trained_anew_unless_it_is_wanted(run, digits, tmp_path):
+    out = tmp_path / "out"
+    first = transfer(run, digits, out, **SHORT)
+    path = out / first.cells[0]
+    own = json.loads(path.read_text())
+    other = {**own, "code": "0.1.0 of yesterday", "commit": "yesterday"}
+    path.write_text(json.dumps(other))
+    kept = transfer(run, digits, out, **SHORT, changed_code=True)
+    assert (kept.trained, kept.kept) == (0, 6)
+    assert any("made under 2 codes, versions or devices" in n and "yesterday" in n for n in kept.notes)
+    again = transfer(run, digits, out, **SHORT)
+    assert (again.trained, again.kept) == (1, 5)
+    assert json.loads(path.read_text())["scores"] == own["scores"]
+    assert not any("versions or devices" in n for n in again.notes)
+
+
+def test_image_wang_is_read_from_the_archive_that_fits_each_size(run, tmp_path, monkeypatch):
+    """Trees of 16 and of 40 px in place of the archives; images are enlarged at no size that there is a larger for."""
+    small, large = (Archive(f"http://nowhere/{n}.tgz", 0, "", "", side) for n, side in (("w-20", 20), ("w-full", None)))
+    trees = {a: coloured_tree(tmp_path / a.name, side=side) for a, side in ((small, 20), (large, 40))}
+    monkeypatch.setattr(imagewang, "ARCHIVES", (small, large))
+    read = []
+
+    def root(archive):
+        read.append(archive.name)
+        return trees[archive]
+
+    monkeypatch.setattr("sslwang.data.labelled.imagewang_root", root)
+    given = {**SHORT, "sizes": (16, 20, 24, 32), "seeds": (0,)}
+    result = transfer(run, "imagewang", tmp_path / "out", **given)
+    assert read == ["w-20.tgz", "w-full.tgz"]
+    keys = [json.loads((tmp_path / "out" / name).read_text())["key"] for name in result.cells]
+    by_size = {size: {k["data"] for k in keys if k["size"] == size} for size in given["sizes"]}
+    assert by_size[16] == by_size[20] != by_size[24] == by_size[32]
+    assert all(len(digests) == 1 for digests in by_size.values())
+    assert not any("enlarged" in note for note in result.notes)
+    monkeypatch.setattr(imagewang, "ARCHIVES", (replace(small, side=None),))
+    trees[imagewang.ARCHIVES[0]] = trees[small]
+    enlarged = transfer(run, "imagewang", tmp_path / "out", **given)
+    assert [n for n in enlarged.notes if "enlarged" in n] == [
+        f"At {size} px the images were enlarged: the median of their shorter sides is 20 px." for size in (24, 32)
+    ]
+
+
 def test_a_cell_is_what_finetune_gives_and_the_table_what_the_cells_hold(run, digits, tmp_path):
     settings = Settings(fraction=0.5, unfreeze="gradual", balanced=False, bs=16, lr=1e-2)
     result = transfer(run, digits, tmp_path / "out", **SHORT, settings=settings)
@@ -185,7 +231,7 @@ def test_a_cell_is_what_finetune_gives_and_the_table_what_the_cells_hold(run, di
     assert record["rows"][0]["scores"]["accuracy"]["mean"] == pytest.approx(np.mean(of["pretrained"]))
     assert record["gate"] == [{"skipped": "--no-gate"}]
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
-    assert record["commit"]
+    assert record["code"] == fingerprint()
     assert record["seconds"] == pytest.approx(sum(c["seconds"] for c in cells), abs=0.1)
     page = (result.folder / PAGE).read_text()
     assert page == markdown(result)
@@ -215,7 +261,8 @@ def test_random_weights_are_shared_by_runs_of_one_architecture_only(tmp_path, ru
 
 
 def test_the_name_of_a_cell_holds_all_that_its_scores_depend_on(tmp_path):
-    cells = Cells(tmp_path, {"arch": "small", "norm": "group", "source": "x/y", "data": "d", "device": "cpu"})
+    common = {"arch": "small", "norm": "group", "source": "x/y", "device": "cpu"}
+    cells = Cells(tmp_path, common, {32: "d", 64: "d"})
     cell = plan((32,), (5,), (0,), ("pretrained",))[0]
     settings = Settings()
     paths = {cells.path(cells.key(cell, settings, "w"))}
@@ -227,9 +274,8 @@ def test_the_name_of_a_cell_holds_all_that_its_scores_depend_on(tmp_path):
     for change in ({"size": 64}, {"epochs": 20}, {"seed": 1}, {"start": "random"}):
         paths.add(cells.path(cells.key(replace(cell, **change), settings, "w")))
     paths.add(cells.path(cells.key(cell, settings, "other weights")))
-    paths.add(
-        Cells(tmp_path, {**cells.common, "data": "other"}).path(cells.key(cell, settings, "w") | {"data": "other"})
-    )
+    other = Cells(tmp_path, common, {32: "other"})
+    paths.add(other.path(other.key(cell, settings, "w")))
     assert len(paths) == 15
     assert all(path.parent == tmp_path for path in paths)
     scratch = replace(cell, start="scratch")
@@ -261,6 +307,20 @@ def test_random_weights_do_not_beat_themselves(tmp_path, digits):
     result = transfer(run, digits, tmp_path / "out", **{**SHORT, "seeds": (0,)})
     assert result.rows[0].above["random"]["accuracy"].mean == 0
     assert result.rows[0].scores == result.rows[1].scores
+
+
+def test_a_difference_that_is_the_same_under_every_seed_proves_nothing(run, digits, tmp_path):
+    """Two seeds of equal differences: a t-interval without a width, which excludes everything else."""
+    out = tmp_path / "out"
+    result = transfer(run, digits, out, **SHORT)
+    for name in result.cells:
+        cell = json.loads((out / name).read_text())
+        cell["scores"]["accuracy"] = 0.6 if cell["key"]["start"] == "pretrained" else 0.5
+        (out / name).write_text(json.dumps(cell))
+    again = transfer(run, digits, out, **SHORT)
+    told = next(note for note in again.notes if "paired over 2 seeds" in note)
+    assert "+10.0 (2 alike), the same under every seed, which has no interval, to random weights" in told
+    assert ", above" not in told
 
 
 def test_progress_goes_from_nothing_to_all(run, digits, tmp_path):
@@ -489,7 +549,7 @@ def test_nothing_to_train_is_refused(run, digits, tmp_path, change):
 OF_VALIDATION = (1, 2, 3, 4, 5, 6, 7, 9, 10, 11)  # places of its ten classes among the twenty of training
 
 
-def coloured_tree(root):
+def coloured_tree(root, side=16):
     """Image-wang's classes by their folders, each a colour of its own under a little noise."""
     names = sorted(IMAGEWANG_TITLES)
     rng = np.random.default_rng(0)
@@ -498,7 +558,7 @@ def coloured_tree(root):
             (root / part / names[place]).mkdir(parents=True)
             colour = np.array([place % 3, place // 3 % 3, place // 9]) * 100 + 20
             for i in range(count):
-                pixels = (colour + rng.integers(-15, 16, (16, 16, 3))).clip(0, 255).astype(np.uint8)
+                pixels = (colour + rng.integers(-15, 16, (side, side, 3))).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(root / part / names[place] / f"{i}.png")
     return root
 

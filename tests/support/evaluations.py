@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from diagnose.task import flat_settings
+from sslwang.circumstances import fingerprint
 from sslwang.data.images import ArrayImages
 from sslwang.data.labelled import Labelled, LabelledImages
 from sslwang.evaluation.cells import Protocol, Tuning, judged
 from sslwang.evaluation.comparison import Evaluation, Facts
 from sslwang.evaluation.starts import Budget, Member, Start, random_encoder
 from sslwang.models.weights import save_weights
-from sslwang.pretrain import task_of
+from sslwang.pretrain import code_now, task_of
 
 CLASSES = ("astronaut", "chelsea", "coffee", "rocket")
 SETTINGS = {
@@ -51,8 +52,9 @@ def cell(name: str, method: str, fraction: float, seed: int, right: float) -> di
     """A finished cell as its file holds it."""
     probabilities, labels = predictions(right, seed)
     return {
-        "schema": 1, "start": name, "method": method, "fraction": fraction, "seed": seed, "pretraining_seed": seed,
-        "labels": round(400 * fraction), "seconds": 1.0, **judged(probabilities, labels, np.array([0, 1, 3])),
+        "schema": 1, "code": fingerprint(), "start": name, "method": method, "fraction": fraction, "seed": seed,
+        "pretraining_seed": seed, "labels": round(400 * fraction), "seconds": 1.0,
+        **judged(probabilities, labels, np.array([0, 1, 3])),
     }  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def made_run(folder: Path, task: str = "unmix", seed: int = 0, steps: int = 100,
         "seed": seed, "size": 16, "epochs": 2, "steps": steps, "source": "photos", "gate": {"skipped": "by hand"},
         "options": {"schedule": "one-cycle", "accumulate": 1, "precision": "auto"}, "seconds": 12.5,
         "finished": finished, "started": f"2026-01-01T00:00:0{seed}", "history": history,
-        "best": {"epoch": 0, "metric": "exact_pair", "value": 0.5},
+        "best": {"epoch": 0, "metric": "exact_pair", "value": 0.5}, "identity": code_now(chosen),
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record))
     save_weights(random_encoder("small", "group", 100 + seed), folder / "encoder.safetensors")

@@ -9,10 +9,11 @@ from evaluations import SETTINGS, cell, evaluation, predictions, start
 from scipy import stats
 
 from sslwang.evaluation.cells import read_cell
-from sslwang.evaluation.comparison import points, sentences, verdicts
+from sslwang.evaluation.comparison import sentences, verdicts
 from sslwang.evaluation.starts import Budget
 from sslwang.evaluation.store import write_json
 from sslwang.scores import Interval, reliability
+from sslwang.telling import points
 
 RANDOM, SIMCLR, UNMIX = start("random", "random"), start("simclr", "baseline"), start("unmix")
 
@@ -58,7 +59,7 @@ def test_a_start_beats_random_weights_only_beyond_the_interval():
 
 
 def test_a_start_below_random_weights_is_said_to_be():
-    found = evaluation([(RANDOM, {"knn": [0.5, 0.52, 0.5]}), (UNMIX, {"knn": [0.3, 0.33, 0.3]})])
+    found = evaluation([(RANDOM, {"knn": [0.5, 0.525, 0.5]}), (UNMIX, {"knn": [0.3, 0.3, 0.325]})])
     assert verdicts(found)[0].worse
     assert "Below random weights beyond the interval by at least one method: unmix." in told(found)
     assert "0 beat random weights" in told(found)
@@ -76,6 +77,35 @@ def test_close_to_the_contrastive_baseline_is_within_three_points(behind, close)
     assert all(v.behind is None for v in verdicts(found) if v.start == "simclr")
 
 
+@pytest.mark.parametrize("value", [0.5, 0.1, 0.3])
+def test_of_a_difference_that_is_the_same_under_every_seed_nothing_follows(value):
+    """A t-interval without a width excludes everything else, however many seeds there are."""
+    found = evaluation([(RANDOM, {"knn": [0.3, 0.4, 0.5]}), (UNMIX, {"knn": [value, value + 0.1, value + 0.2]})])
+    (verdict,) = verdicts(found)
+    assert verdict.enough
+    assert verdict.alike
+    assert not verdict.beats
+    assert not verdict.worse
+    told_ = f"{100 * (value - 0.3):+.1f}" if value != 0.3 else "0.0"
+    said = f"the same difference under every seed, which has no interval: nearest neighbours {told_} (3 alike)"
+    assert said in told(found)
+    assert "0 beat random weights" in told(found)
+    assert "not told apart" not in told(found)
+    assert "Below random" not in told(found)
+
+
+def test_what_other_code_has_computed_is_said():
+    rows = [(RANDOM, {"knn": [0.3, 0.4, 0.5]}), (UNMIX, {"knn": [0.3, 0.5, 0.4]})]
+    found = evaluation(rows)
+    assert "other code" not in told(found)
+    cells = [dict(c) for c in found.cells]
+    cells[0]["code"] = "0.1.0 of yesterday"
+    del cells[1]["code"]
+    said = told(evaluation(rows, cells=tuple(cells), other_code=("unmix, seed 1 (sslwang/losses.py changed)",)))
+    assert "Of 12 cells, 2 computed by other code than this." in said
+    assert "Pretrained by other code than this: unmix, seed 1 (sslwang/losses.py changed)." in said
+
+
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_of_fewer_than_three_seeds_nothing_is_said(seeds):
     found = evaluation([(RANDOM, {"knn": [0.1] * seeds}), (UNMIX, {"knn": [0.9] * seeds})])
@@ -89,7 +119,7 @@ def test_what_limits_a_claim_is_said():
     found = evaluation([(RANDOM, {"knn": [0.3] * 3}), (once, {"knn": [0.5] * 3})], baselines=False)
     assert "Pretrained once only" in told(found)
     assert "A quick look: no autoencode and no simclr" in told(found)
-    assert "1 comparisons; were no start any better" in told(found)
+    assert "1 comparison; were no start any better" in told(found)
     fine = evaluation([(RANDOM, {"knn": [0.3] * 3}), (UNMIX, {"knn": [0.5] * 3})])
     assert "Pretrained once" not in told(fine)
     assert "quick look" not in told(fine)
@@ -126,7 +156,7 @@ def test_whether_the_pretext_task_was_learned_is_said(score, said):
     flat = [(RANDOM, {"knn": [0.3] * 3}), (start("unmix", score=score), {"knn": [0.3] * 3})]
     assert said in told(evaluation(flat))
     assert ("yet that is not seen to help" in told(evaluation(flat))) is (score == 0.9)
-    helped = [flat[0], (start("unmix", score=score), {"knn": [0.5] * 3})]
+    helped = [flat[0], (start("unmix", score=score), {"knn": [0.5, 0.525, 0.5]})]
     assert "yet that is not seen" not in told(evaluation(helped))
     assert ("its own task" in told(evaluation(helped))) is (score is not None)
 
@@ -161,6 +191,7 @@ def test_cells_that_came_through_a_file_are_read_alike(tmp_path):
         (Interval(0.0625, 0.031, 0.094, 0.01, 3), False, "6.2 (3.1 to 9.4)"),
         (Interval(-0.0001, -0.05, 0.05, 0.01, 3), True, "0.0 (-5.0 to +5.0)"),
         (Interval(0.5, math.nan, math.nan, math.nan, 1), False, "50.0"),
+        (Interval(0.05, 0.05, 0.05, 1e-17, 3), True, "+5.0 (3 alike)"),
     ],
 )
 def test_intervals_are_written_in_points(x, sign, said):

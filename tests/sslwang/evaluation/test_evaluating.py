@@ -1,5 +1,6 @@
 """Evaluations from runs to pages: what is computed, what is not computed again, and what is told."""
 
+import dataclasses
 import json
 import re
 
@@ -9,11 +10,13 @@ from evaluations import made_run, small_data
 
 from diagnose.errors import DiagnoseError
 from sslwang import evaluate
+from sslwang.circumstances import fingerprint
 from sslwang.commands.study import made, study
 from sslwang.data.labelled import stratified
 from sslwang.evaluate import Plan, inputs_of, write_evaluation, write_study
-from sslwang.evaluation import cells, starts
+from sslwang.evaluation import cells, pages, starts
 from sslwang.evaluation.cells import Cell, Protocol, Tuning, run_unit
+from sslwang.evaluation.comparison import sentences
 from sslwang.evaluation.starts import Budget, random_start
 from sslwang.runs import open_run
 from sslwang.transfer import data_digest
@@ -26,7 +29,7 @@ def data(monkeypatch):
     """Labelled images of 16 px in place of every source."""
     made = small_data()
     for module in (evaluate, cells):
-        monkeypatch.setattr(module, "data_of", lambda source: made)
+        monkeypatch.setattr(module, "data_of", lambda source, size: made)
     return made
 
 
@@ -208,6 +211,43 @@ def test_without_baselines_random_weights_stay_and_the_result_says_so(runs, pret
     folder = write_evaluation(found, tmp_path, ["sslwang x"], {})
     assert "A quick look" in (folder / "transfer.md").read_text()
     assert json.loads((folder / "result.json").read_text())["baselines"] is False
+
+
+def test_what_other_code_has_computed_is_computed_anew_unless_it_is_wanted(runs, counted, tmp_path):
+    plan = Plan(("knn",), (0.25,), (0, 1, 2))
+
+    def evaluated(**changes):
+        return evaluate.evaluate(runs, "small", tmp_path, dataclasses.replace(plan, **changes), baselines=False)
+
+    found = evaluated()
+    assert len(counted) == 6
+    path = next((tmp_path / "small" / "cells").glob("unmix-knn-0.25-1-*.json"))
+    own = json.loads(path.read_text())
+    assert own["code"] == fingerprint()
+    path.write_text(json.dumps({**own, "code": "0.1.0 of yesterday"}))
+    kept = evaluated(changed_code=True)
+    assert len(counted) == 6
+    assert any("Of 6 cells, 1 computed by other code than this." in s for s in sentences(kept))
+    again = evaluated()
+    assert counted[6:] == ["unmix knn 0.25 1"]
+    assert [c["scores"] for c in again.cells] == [c["scores"] for c in found.cells]
+    assert not any("other code" in s for s in sentences(again))
+
+
+def test_a_study_says_what_other_code_has_pretrained(pretraining, tmp_path):
+    tasks = [starts.task_of("scale", {"size": 16, "bs": 4})]
+    plan = Plan(("knn",), (0.25,), (0, 1, 2), changed_code=True)
+    evaluate.study("photos", tasks, 7, tmp_path, plan, ("small",))
+    assert len(pretraining) == 9
+    record = next(p for p in tmp_path.rglob("run.json") if json.loads(p.read_text())["task"] == "scale")
+    told = json.loads(record.read_text())
+    told["identity"]["code sslwang/losses.py"] = "of yesterday"
+    record.write_text(json.dumps(told))
+    (found,) = evaluate.study("photos", tasks, 7, tmp_path, plan, ("small",))
+    assert len(pretraining) == 9
+    said = f"Pretrained by other code than this: scale, seed {told['seed']} (sslwang/losses.py changed)."
+    assert said in sentences(found)
+    assert pages.result(found, [], {})["other_code"] == [f"scale, seed {told['seed']} (sslwang/losses.py changed)"]
 
 
 def test_what_cannot_be_computed_is_told_and_the_rest_is_there(runs, tmp_path):

@@ -1,5 +1,7 @@
 """Where the encoders of an evaluation come from, and that they are comparable."""
 
+import json
+
 import pytest
 import torch
 from evaluations import made_run
@@ -16,7 +18,7 @@ from sslwang.evaluation.starts import (
     start_of,
     starts_of,
 )
-from sslwang.pretrain import Interrupted, task_of
+from sslwang.pretrain import Interrupted, code_since, task_of
 from sslwang.runs import open_run
 
 
@@ -137,6 +139,23 @@ def test_a_pretraining_is_made_once(trained, tmp_path):
     assert trained == [("pretrain", "scale", 7, 0, "skip")]
 
 
+def test_a_pretraining_by_other_code_is_made_anew_unless_it_is_wanted(trained, tmp_path):
+    task = task_of("scale", {"size": 16})
+    run = pretrained(task, 7, 0, tmp_path)
+    assert code_since(run, task) == []
+    record = json.loads((run.path / "run.json").read_text())
+    record["identity"] |= {"code sslwang/losses.py": "of yesterday", "version torch": "1.0"}
+    (run.path / "run.json").write_text(json.dumps(record))
+    assert pretrained(task, 7, 0, tmp_path, changed_code=True).path == run.path
+    assert len(trained) == 1
+    changed = code_since(open_run(run.path), task)
+    assert changed[0] == "sslwang/losses.py changed"
+    assert changed[1].startswith("version torch: 1.0, now ")
+    run.path.rename(run.path.with_name("before"))
+    assert pretrained(task, 7, 0, tmp_path).path == run.path
+    assert len(trained) == 2
+
+
 @pytest.mark.parametrize("other", ["steps", "seed", "settings", "options"])
 def test_another_pretraining_is_another_run(trained, tmp_path, other):
     task = task_of("scale", {"size": 16})
@@ -164,7 +183,8 @@ def test_an_interrupted_pretraining_goes_on(trained, monkeypatch, tmp_path):
     (run.path / "run.json").write_text(record.replace('"finished": true', '"finished": false'))
     resumed = []
 
-    def resume(path):
+    def resume(path, changed_code):
+        assert not changed_code
         resumed.append(path)
         (path / "run.json").write_text(record)
         return open_run(path)
@@ -180,14 +200,14 @@ def test_what_cannot_go_on_is_trained_anew_and_a_signal_ends_all(trained, monkey
     record = (run.path / "run.json").read_text()
     (run.path / "run.json").write_text(record.replace('"finished": true', '"finished": false'))
 
-    def signalled(path):
+    def signalled(path, changed_code):
         raise Interrupted("stopped", 2)
 
     monkeypatch.setattr(starts, "resume", signalled)
     with pytest.raises(Interrupted):
         pretrained(task, 7, 0, tmp_path)
 
-    def changed(path):
+    def changed(path, changed_code):
         raise DiagnoseError("its code has changed")
 
     monkeypatch.setattr(starts, "resume", changed)
