@@ -395,7 +395,7 @@ def test_slots_that_show_one_image_share_its_weight():
     torch.testing.assert_close(shared_weights(index, weights), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
 def test_windows_are_moved_and_turned(dtype):
     images = torch.randint(0, 256, (40, 3, 11, 9)).to(dtype)
     moves = draw_moves(np.random.default_rng(0), 40, 2)
