@@ -1,10 +1,32 @@
 """The page of the tasks that take long is made of what `sslwang learn --out` writes, and says what is missing."""
 
 import json
+from contextlib import nullcontext
 
+import numpy as np
 import pytest
+import torch
 
-from tests.bench.hard_tasks import line, page, read, task_of, verdict
+from sslwang.data.images import ArrayImages
+from sslwang.data.splits import Side
+from tests.bench.hard_tasks import (
+    CHANGES,
+    PLACED,
+    STUCK,
+    TITLE,
+    Cached,
+    drawn,
+    fitting,
+    line,
+    most,
+    page,
+    read,
+    task_of,
+    trained,
+    tried,
+    verdict,
+    whole_pictures,
+)
 from tests.sslwang.tasks.test_easiest_versions import STEPS
 
 WRITTEN = """    sslwang learn --task quadrant --steps 5000 --out quadrant.md
@@ -39,7 +61,7 @@ def test_what_was_reached_is_judged_against_chance():
 
 
 def test_a_row_says_what_there_is(tmp_path):
-    assert line("quadrant", tmp_path).count("not measured") == 7
+    assert line("quadrant", tmp_path).count("not measured") == 8
     (tmp_path / "quadrant.md").write_text(WRITTEN.format(loss=1.2))
     easy = {"version": "marked", "steps": 150, "seconds": 9.6, "chance": 0.25, "scores": {"region": 1.0, "photo": 0.99}}
     batch = {"rows": 16, "steps": 200, "loss": 0.01, "constant": 1.3863}
@@ -49,6 +71,7 @@ def test_a_row_says_what_there_is(tmp_path):
         "0.500",
         "0.260",
         "more than chance on region",
+        "2026-11-24, abc",
         "marked, 150 steps, 10 s",
         "1.000",
         "0.990",
@@ -59,3 +82,74 @@ def test_a_row_says_what_there_is(tmp_path):
 def test_the_page_has_a_row_for_each_task(tmp_path):
     text = page(tmp_path)
     assert [name for name in STEPS if f"\n| {name} | " not in text] == []
+
+
+def test_what_is_not_in_the_folder_is_kept_from_the_page(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    (first / "quadrant.md").write_text(WRITTEN.format(loss=1.2))
+    fixed = {"batch": {"rows": 16, "steps": 200, "loss": 0.01, "constant": 1.3863}}
+    (first / "quadrant.json").write_text(json.dumps(fixed))
+    before = page(first) + f"\n{TITLE}\n\n| change | quadrant |\n"
+    assert page(second, before) == before
+    (second / "odd-rotation.md").write_text(WRITTEN.replace("quadrant", "odd-rotation").format(loss=1.1))
+    after = page(second, before)
+    assert line("quadrant", first) in after
+    assert "| odd-rotation | accuracy | 0.250 | 1.386 | 0.500 | 0.260 | more than chance on region |" in after
+    assert [x.split()[3] for x in after.splitlines() if x.startswith("    sslwang")] == ["odd-rotation", "quadrant"]
+    with pytest.raises(ValueError, match="not a page of this program"):
+        page(second, "# Another page\n")
+
+
+def test_every_change_is_one_that_some_task_knows():
+    known = {name: set(fitting(name)) for name in STUCK}
+    assert set.union(*known.values()) == set(CHANGES)
+    assert "strength 2" not in known["quadrant"]
+    assert "whole pictures" not in known["split-direction"]
+
+
+def test_a_change_trains_on_draws_that_are_kept():
+    easy = task_of("quadrant", bs=16, valid_items=32, mode="marked")
+    batches, judged = drawn(easy, 40)
+    assert len(batches) == 40
+    assert {name: sum(len(y) for _, y in rows) for name, rows in judged.items()} == dict.fromkeys(judged, 32)
+    for (kept, label), (fresh, same) in zip(batches, easy.under(items=640).loaders(0).train):
+        torch.testing.assert_close(kept, fresh, atol=2e-3, rtol=1e-3)
+        assert torch.equal(label, same)
+    found, weights = trained(easy, batches, judged, False, None)
+    assert found["steps"] == 40
+    assert min(found[name] for name in judged) > 0.9
+    again, _ = trained(easy, Cached(list(batches)[:1]), judged, True, weights)
+    assert min(again[name] for name in judged) > 0.9
+
+
+def test_whole_pictures_fill_the_shorter_side():
+    across = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None], (1, 200, 200, 3))
+    side = Side(ArrayImages(across.copy()))
+    spans = {}
+    for name, crops in (("parts", nullcontext()), ("whole", whole_pictures())):
+        with crops:
+            tiles = [side.tile(np.random.default_rng(k), 40, 0).astype(int) for k in range(40)]
+        spans[name] = [np.ptp(tile) for tile in tiles]
+    assert min(spans["whole"]) > 0.75 * 200
+    assert min(spans["parts"]) < 0.5 * 200
+
+
+def test_small_crops_tell_next_to_nothing_of_places_and_whole_pictures_do():
+    small, whole = most(400), most(400, whole=True)
+    assert small["quadrant"] < 0.45 < 0.85 < whole["quadrant"]
+    assert small["odd-position"] < 0.45 < 0.9 < whole["odd-position"]
+    unknown = most(400, whole=True, sides=False)
+    assert unknown["quadrant"] <= 0.5
+    assert set(unknown) == set(PLACED)
+
+
+def test_what_was_tried_is_told_by_change(tmp_path):
+    assert tried(tmp_path) == []
+    reached = {"steps": 400, "loss": 0.5, "train": 0.8, "region": 0.25, "photo": 0.3}
+    (tmp_path / "quadrant.tried.json").write_text(json.dumps({"whole pictures": reached}))
+    text = page(tmp_path)
+    assert "| change | quadrant |" in text
+    assert "| whole pictures | 0.500: 0.800, 0.250, 0.300 |" in text
+    assert "| as it is |" not in text
