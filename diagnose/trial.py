@@ -29,6 +29,7 @@ from fastai.callback.core import (
 from fastai.callback.mixup import MixHandler
 from fastai.callback.training import GradientAccumulation
 from fastai.learner import Learner
+from fastai.torch_core import TensorBase
 from torch import Tensor, nn
 
 from diagnose.changes import Change
@@ -429,11 +430,17 @@ def scale_of(loss_of: Callable[[Any], Tensor], output: Any, given: Sequence[bool
             new[i] = v.to(parts[i].dtype)
         return replaced(output, new)
 
+    def mean_of(out: Any) -> Tensor:
+        loss = loss_of(out)
+        if isinstance(loss, TensorBase):  # of fastai: each of its operations takes twice as long
+            loss = loss.as_subclass(Tensor)
+        return loss.float().mean()
+
     def loss_of_constant(values: list[Tensor]) -> Tensor:
-        return loss_of(rebuilt([v.expand(parts[i].shape) for i, v in zip(free, values)])).float().mean()
+        return mean_of(rebuilt([v.expand(parts[i].shape) for i, v in zip(free, values)]))
 
     def loss_of_free(values: list[Tensor]) -> Tensor:
-        return loss_of(rebuilt(values)).float().mean()
+        return mean_of(rebuilt(values))
 
     finite = [torch.nan_to_num(parts[i].detach().float(), nan=0.0, posinf=0.0, neginf=0.0) for i in free]
     means = [t.mean(0, keepdim=True) for t in finite]
@@ -461,18 +468,19 @@ def least_loss(loss_of: Callable[[list[Tensor]], Tensor], start: list[Tensor], r
     seen: list[float] = []
     optimizer = torch.optim.LBFGS(values, lr=1.0, max_iter=rounds, history_size=10, line_search_fn="strong_wolfe")
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
+    def closure() -> float:
+        for v in values:
+            v.grad = None
         loss = loss_of(values)
         if loss.requires_grad:
             loss.backward()
-        if math.isfinite(number := float(loss.detach())):
+        if math.isfinite(number := loss.item()):
             seen.append(number)
-        return loss.detach()
+        return number
 
     with torch.enable_grad():
         first = closure()
-        if any(v.grad is not None for v in values) and torch.isfinite(first):
+        if any(v.grad is not None for v in values) and math.isfinite(first):
             with contextlib.suppress(RuntimeError):  # a loss without a lower bound ends in an overflow
                 for _ in range(2):  # a restart forgets curvature that saturation has spoilt
                     optimizer.step(closure)

@@ -68,14 +68,21 @@ class Measured(NamedTuple):
 
 
 @cache
+def lab_of(subject: str) -> Lab:
+    """What all checks share in an examination too: no batch is read, and no baseline trained, once for each of them."""
+    return Lab(from_learner(SUBJECTS[subject]()), 0)
+
+
+@cache
 def _measured(id: str, subject: str) -> Measured:
-    learn, evidence, marks = SUBJECTS[subject](), None, []
+    lab, evidence, marks = lab_of(subject), None, []
+    learn = lab.learn
     before = state(learn)
     with untouched(learn):
         seed_everything(0)
         weights = [p.detach().clone() for p in learn.model.parameters()]
         with contextlib.suppress(NotApplicable):
-            evidence = CHECKS[id].measure(Lab(from_learner(learn), 0))
+            evidence = CHECKS[id].measure(lab)
         # `untouched` is the net below, not the method: the subject's own weights are not worked on at all
         if not all(same_bits(a, b) for a, b in zip(weights, learn.model.parameters(), strict=True)):
             marks.append("weights worked on")
@@ -202,7 +209,8 @@ def test_measuring_leaves_no_mark(measured):
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_subject_is_examined_in_full_and_not_failed(name, monkeypatch):
-    monkeypatch.setattr(permuted_labels, "STEPS", 24)  # an extra check: only that it can be made is asked here
+    for number, few in {"STEPS": 24, "BATCHES": 6, "HELD_OUT": 2}.items():
+        monkeypatch.setattr(permuted_labels, number, few)  # an extra check: only that it can be made is asked here
     diagnosis = examine(from_learner(ODD[name](1), name), seed=1, budget=None, everything=True)
     assert diagnosis.verdict != "fail", diagnosis.summary
     assert not [c.id for c in diagnosis.causes if c.proven]
