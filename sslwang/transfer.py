@@ -509,13 +509,14 @@ def _by_size(data: Labelled | str, sizes: Sequence[int]) -> dict[int, Labelled]:
     "Labelled images for every size; a source is read once for all sizes that it has the same files for."
     if isinstance(data, Labelled):
         return dict.fromkeys(sizes or (data.size,), data)
-    read: dict[str, Labelled] = {}
-    found = {}
-    for size in sizes or (None,):
-        variant = files_for(data, size)
-        read.setdefault(variant, labelled(data, size=size))
-        found[read[variant].size if size is None else size] = read[variant]
-    return found
+    if not sizes:
+        read = labelled(data)
+        return {read.size: read}
+    groups: dict[str, list[int]] = {}
+    for size in sizes:
+        groups.setdefault(files_for(data, size), []).append(size)
+    found = {name: labelled(data, size=max(group)) for name, group in groups.items()}
+    return {size: found[files_for(data, size)] for size in sizes}
 
 
 def _digests(by_size: dict[int, Labelled]) -> dict[int, str]:

@@ -217,7 +217,7 @@ def test_the_command_measures_recommends_and_writes(command, tmp_path):
         (["--set", "bs"], "--set bs: write NAME=VALUE"),
         (["--set", "no.such=1"], "no.such=1: no such setting"),
         (["--workers", "two"], "--workers two: write whole numbers"),
-        (["--bs", "0"], "--bs 0: at least 1"),
+        (["--bs", "0"], "--bs 0: 0 is below 1"),
         (["--pin", "--device", "cpu"], "--pin: pinned memory is for copies to a GPU"),
         (["--write", "no/such/file.toml"], "no/such/file.toml: cannot be written"),
         (["--data", "nowhere", "--workers", "0"], "nowhere: no such folder"),
