@@ -8,6 +8,7 @@ items draw a row from a generator of their own (`row`), and turn a stack of rows
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -60,6 +61,7 @@ class DataSettings(Settings):
 
     `source` is photos, imagewang, fashion-mnist, digits, faces or a folder of images; `distinct` takes the images of a
     row from different files, as far as there are enough. `with_val` shows the task what transfer is judged on as well.
+    `crops` are small parts of an image, or nearly the whole of it, as tasks need that ask where in it something was.
     `skip_corrupt` goes on without damaged files. `workers` processes load; `pin` has them do so into locked memory,
     from where a GPU copies faster.
     """
@@ -67,6 +69,7 @@ class DataSettings(Settings):
     source: str = "photos"
     split: Literal["region", "photo"] = "region"
     distinct: bool = True
+    crops: Literal["parts", "whole"] = "parts"
     with_val: bool = False
     skip_corrupt: bool = False
     workers: int = Field(0, ge=0, le=64)
@@ -243,7 +246,9 @@ class Pretext(Task):
     def sides(self) -> tuple[Side, Side]:
         """What training and validation may show; a folder is read once for all data sets of the task."""
         data = self.settings.data
-        return sides(data.source, data.split, data.with_val, data.skip_corrupt, self.settings.size)
+        train, valid = sides(data.source, data.split, data.with_val, data.skip_corrupt, self.settings.size)
+        whole = data.crops == "whole"
+        return replace(train, whole=whole), replace(valid, whole=whole)
 
     @cached_property
     def roles(self) -> PretextItems:

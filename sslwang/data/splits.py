@@ -25,7 +25,7 @@ from sslwang.data.photos import SEEN, UNSEEN, photos
 TRAIN_PART, VALID_PART = (0.0, 0.70), (0.75, 1.0)
 SMALLEST, LARGEST = 64, 220  # px, side of a crop before it is resized
 PRETEXT_FOLDERS = ("train", "unsup")  # of a tree with validation; `val` beside them is not for pretext tasks
-LEAST_SHARE = 0.8  # of an image below 64 px that a crop shows at least
+LEAST_SHARE = 0.8  # that a crop shows at least of an image below 64 px, and of any where whole images are asked for
 TRIES, FLAT = 8, 6.0  # redraws of a crop whose grey levels spread less than this (of 255): it shows nothing
 
 
@@ -36,10 +36,12 @@ class Side:
     Args:
         images: RGB images.
         part: left and right border as fractions of the width.
+        whole: crops show four fifths to the whole of the shorter side of what may be shown, however large it is.
     """
 
     images: Sequence[Image.Image]
     part: tuple[float, float] = (0.0, 1.0)
+    whole: bool = False
 
     def area(self, index: int) -> tuple[int, int, int, int]:
         """Left, top, right, bottom in px of what may be shown of one image."""
@@ -50,13 +52,14 @@ class Side:
     def tile(self, rng: np.random.Generator, size: int, index: int) -> np.ndarray:
         """A random square crop of 64 to 220 px of one image, resized and flipped at random: (size, size, 3) uint8.
 
-        Of an image below 64 px it is four fifths to the whole of its shorter side.
+        Of an image below 64 px, and of any if `whole`, it is four fifths to the whole of its shorter side.
         """
         left, top, right, bottom = self.area(index)
         room = min(right - left, bottom - top)
-        least = SMALLEST if room >= SMALLEST else int(np.ceil(LEAST_SHARE * room))
+        parts = room >= SMALLEST and not self.whole
+        least, largest = (SMALLEST, min(LARGEST, room)) if parts else (int(np.ceil(LEAST_SHARE * room)), room)
         for _ in range(TRIES):
-            side = int(rng.integers(least, min(LARGEST, room) + 1))
+            side = int(rng.integers(least, largest + 1))
             x = int(rng.integers(left, right - side + 1))
             y = int(rng.integers(top, bottom - side + 1))
             crop = self.images[index].resize((size, size), Image.Resampling.BOX, (x, y, x + side, y + side))

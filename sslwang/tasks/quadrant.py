@@ -28,11 +28,17 @@ import torch
 from pydantic import model_validator
 
 from sslwang.data.boxes import Cutter
-from sslwang.pretext import PretextItems, PretextSettings
+from sslwang.pretext import DataSettings, PretextItems, PretextSettings
 from sslwang.tasks._classes import ClassTask, accuracy, alike
 from sslwang.tasks.same_position import PlacesItems, places_by_lookup
 
 PLACES = 4
+
+
+class QuadrantDataSettings(DataSettings):
+    """Whole images: a quarter of a small crop from anywhere does not tell which quarter it is."""
+
+    crops: Literal["parts", "whole"] = "whole"
 
 
 class QuadrantSettings(PretextSettings):
@@ -40,6 +46,7 @@ class QuadrantSettings(PretextSettings):
 
     mode: Literal["plain", "marked"] = "plain"
     g: Literal[2] = 2
+    data: QuadrantDataSettings = QuadrantDataSettings()
 
     @model_validator(mode="after")
     def _possible(self):

@@ -18,11 +18,9 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -49,7 +47,6 @@ HEADER = (
 STUCK = ("quadrant", "odd-position", "odd-rotation", "split-direction", "transform-applied")
 TRIED = 400  # steps of each change
 TITLE = "## What was tried"
-BEYOND = 10**6  # px: of crops that are to show all of the shorter side of a picture, or most of it
 
 
 class Change(NamedTuple):
@@ -58,7 +55,7 @@ class Change(NamedTuple):
     Args:
         settings: of the task.
         flat: the rate stays what it is, instead of the one-cycle schedule.
-        whole: crops show four fifths of the shorter side of a photograph, or more.
+        whole: `data.crops` is `whole` and not `parts`.
         easy: training goes on from the weights that the easiest version ends with.
     """
 
@@ -82,9 +79,9 @@ CHANGES = {
     "strength 2": Change({"strength": 2.0}),
     "strength 4": Change({"strength": 4.0}),
     "strength 4, rate x 0.1": Change({"strength": 4.0, "lr": 2e-4}),
-    "whole pictures": Change(whole=True),
-    "whole pictures, rate x 0.3": Change({"lr": 6e-4}, whole=True),
-    "whole pictures, rate x 0.1": Change({"lr": 2e-4}, whole=True),
+    "whole images": Change(whole=True),
+    "whole images, rate x 0.3": Change({"lr": 6e-4}, whole=True),
+    "whole images, rate x 0.1": Change({"lr": 2e-4}, whole=True),
 }
 PLACED = ("quadrant", "same-position", "odd-position")  # of which `most` tells what can be known
 
@@ -187,13 +184,6 @@ def verdict(task: Pretext, learned: list[Learned], rows: int) -> str:
     return f"more than chance on {' and '.join(above)}" if above else "chance"
 
 
-@contextmanager
-def whole_pictures() -> Iterator[None]:
-    """Crops of photographs show four fifths of the shorter side or more, instead of 64 to 220 px."""
-    with patch.object(splits, "SMALLEST", BEYOND), patch.object(splits, "LARGEST", BEYOND):
-        yield
-
-
 class Cached(list):
     """Batches that were drawn once, pictures kept in half precision."""
 
@@ -255,12 +245,11 @@ def try_changes(folder: Path, name: str, steps: int = TRIED) -> None:
     for title, change in fitting(name).items():
         if title in found:
             continue
-        task = task_of(name, **change.settings)
+        task = task_of(name, **change.settings, data={"crops": "whole" if change.whole else "parts"})
         key = json.dumps([change.whole, {k: v for k, v in change.settings.items() if k in ("hardened", "strength")}])
         if key not in cached:
             cached.clear()
-            with whole_pictures() if change.whole else nullcontext():
-                cached[key] = drawn(task, steps)
+            cached[key] = drawn(task, steps)
         weights = None
         if change.easy:
             easy = next(iter(task.easier().values()))
@@ -278,7 +267,7 @@ def most(rows: int = 4000, whole: bool = False, sides: bool = True) -> dict[str,
 
     Args:
         rows: that are drawn of each task.
-        whole: see `whole_pictures`.
+        whole: `data.crops` is `whole`.
         sides: it sees whether the crop was mirrored; else left and right stay unknown.
     """
     side, rng, cutter = splits.Side(photos(SEEN), splits.TRAIN_PART), np.random.default_rng(0), Cutter(64, 2)
@@ -387,7 +376,7 @@ def tried(folder: Path) -> list[str]:
             lines.append(f"| {title} | {' | '.join(told)} |")
     bounds = {
         f"{crops}{told}": most(whole=whole, sides=sides)
-        for crops, whole in (("crops of 64 to 220 px", False), ("whole pictures", True))
+        for crops, whole in (("crops of 64 to 220 px", False), ("whole images", True))
         for told, sides in (("", True), (", left and right unknown", False))
     }
     lines += [

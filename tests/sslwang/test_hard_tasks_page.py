@@ -1,14 +1,10 @@
 """The page of the tasks that take long is made of what `sslwang learn --out` writes, and says what is missing."""
 
 import json
-from contextlib import nullcontext
 
-import numpy as np
 import pytest
 import torch
 
-from sslwang.data.images import ArrayImages
-from sslwang.data.splits import Side
 from tests.bench.hard_tasks import (
     CHANGES,
     PLACED,
@@ -25,7 +21,6 @@ from tests.bench.hard_tasks import (
     trained,
     tried,
     verdict,
-    whole_pictures,
 )
 from tests.sslwang.tasks.test_easiest_versions import STEPS
 
@@ -106,7 +101,7 @@ def test_every_change_is_one_that_some_task_knows():
     known = {name: set(fitting(name)) for name in STUCK}
     assert set.union(*known.values()) == set(CHANGES)
     assert "strength 2" not in known["quadrant"]
-    assert "whole pictures" not in known["split-direction"]
+    assert "whole images" not in known["split-direction"]
 
 
 def test_a_change_trains_on_draws_that_are_kept():
@@ -124,19 +119,7 @@ def test_a_change_trains_on_draws_that_are_kept():
     assert min(again[name] for name in judged) > 0.9
 
 
-def test_whole_pictures_fill_the_shorter_side():
-    across = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None], (1, 200, 200, 3))
-    side = Side(ArrayImages(across.copy()))
-    spans = {}
-    for name, crops in (("parts", nullcontext()), ("whole", whole_pictures())):
-        with crops:
-            tiles = [side.tile(np.random.default_rng(k), 40, 0).astype(int) for k in range(40)]
-        spans[name] = [np.ptp(tile) for tile in tiles]
-    assert min(spans["whole"]) > 0.75 * 200
-    assert min(spans["parts"]) < 0.5 * 200
-
-
-def test_small_crops_tell_next_to_nothing_of_places_and_whole_pictures_do():
+def test_small_crops_tell_next_to_nothing_of_places_and_whole_images_do():
     small, whole = most(400), most(400, whole=True)
     assert small["quadrant"] < 0.45 < 0.85 < whole["quadrant"]
     assert small["odd-position"] < 0.45 < 0.9 < whole["odd-position"]
@@ -148,8 +131,8 @@ def test_small_crops_tell_next_to_nothing_of_places_and_whole_pictures_do():
 def test_what_was_tried_is_told_by_change(tmp_path):
     assert tried(tmp_path) == []
     reached = {"steps": 400, "loss": 0.5, "train": 0.8, "region": 0.25, "photo": 0.3}
-    (tmp_path / "quadrant.tried.json").write_text(json.dumps({"whole pictures": reached}))
+    (tmp_path / "quadrant.tried.json").write_text(json.dumps({"whole images": reached}))
     text = page(tmp_path)
     assert "| change | quadrant |" in text
-    assert "| whole pictures | 0.500: 0.800, 0.250, 0.300 |" in text
+    assert "| whole images | 0.500: 0.800, 0.250, 0.300 |" in text
     assert "| as it is |" not in text
