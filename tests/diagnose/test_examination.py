@@ -231,10 +231,10 @@ def test_learn_diagnose_shows_and_returns(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "target"), [(0, "classification"), (1, "regression")])
-def test_healthy_unmix_passes(seed, target):
+@pytest.mark.parametrize(("seed", "target", "size"), [(0, "classification", 64), (1, "regression", 32)])
+def test_healthy_unmix_passes(seed, target, size):
     "Ten seeds: reports/thresholds.md."
-    subject = from_task("unmix", {"target": target}, seed, "cpu")
+    subject = from_task("unmix", {"target": target, "size": size}, seed, "cpu")
     diagnosis = examine(subject, seed=seed, budget=None)
     assert diagnosis.verdict == "pass", diagnosis.summary
 

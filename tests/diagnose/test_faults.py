@@ -63,7 +63,7 @@ UNMIX = [(id, "regression" if id in REGRESSION else "classification") for id in 
 @pytest.mark.slow
 @pytest.mark.parametrize(("id", "target"), UNMIX)
 def test_fault_in_unmix_is_named_first_and_proven(id, target):
-    is_named(from_task("unmix", {"target": target}, seed=0, device="cpu"), FAULTS[id], 0)
+    is_named(from_task("unmix", {"target": target, "size": 32}, seed=0, device="cpu"), FAULTS[id], 0)
 
 
 def test_activations_are_not_removed_where_a_linear_model_is_enough():

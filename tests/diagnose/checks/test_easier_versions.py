@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from judging import check_of, evidence_of, is_judgement
 from learners import _digits, digits, loaders_of
+from watched import digits as by_mlp
 
 from diagnose.checks import Evidence, EvidenceList
 from diagnose.errors import NotApplicable
@@ -53,7 +54,7 @@ class Ladder(Version):
 
 
 def judged_with(task, seed=0):
-    subject = from_learner(digits(seed))
+    subject = from_learner(by_mlp(seed))
     subject.task = task
     return CHECK.judge(CHECK.measure(Lab(subject, seed)))
 
