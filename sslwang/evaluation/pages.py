@@ -147,7 +147,7 @@ def _how(found: Evaluation) -> list[str]:
         "of fine-tuning, and takes the encoder pretrained under it. Random weights of a seed are those that every "
         "pretraining under that seed starts from.",
         f"Pretraining: {found.starts[0].budget}, the same for all; only rows are counted, and tasks show 1 to 4 images "
-        f"a row. {_gates(found)}",
+        f"a row. Seconds are of one pretraining by the clock, mean over its seeds. {_gates(found)}",
     ]  # fmt: skip
     if {"knn", "probe"} & set(found.methods):
         lines.append(
