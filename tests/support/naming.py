@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -49,9 +49,19 @@ def examined(learn: Learner | Subject, seed: int = 0, **kwargs: Any) -> Diagnosi
         return e.diagnosis
 
 
-def with_fault(fault: str, learn: Learner, seed: int = 0, **kwargs: Any) -> Diagnosis:
-    """The diagnosis of a Learner with a fault put into it."""
-    return examined(built(lambda: fault_of(fault).inject(learn) or learn), seed, **kwargs)
+def with_fault(
+    fault: str, build: Callable[[int], Learner], seed: int = 0, only: Iterable[str] = (), skip: Iterable[str] = ()
+) -> Diagnosis:
+    """The diagnosis of a Learner with a fault put into it; one that another test has made is given again."""
+    return _with_fault(fault, build, seed, tuple(only), tuple(skip))
+
+
+@cache
+def _with_fault(
+    fault: str, build: Callable[[int], Learner], seed: int, only: tuple[str, ...], skip: tuple[str, ...]
+) -> Diagnosis:
+    learn = build(seed)
+    return examined(built(lambda: fault_of(fault).inject(learn) or learn), seed, only=only, skip=skip)
 
 
 def in_turn(**axes: list) -> pytest.MarkDecorator:
@@ -148,11 +158,6 @@ def settled(id: str, learn: Learner, diagnosis: Diagnosis, seed: int = 0) -> Set
         return cause.settle(lab, suspicion)
 
 
-@cache
-def _examined_with(fault: str, subject: Callable[[int], Learner], seed: int, only: tuple[str, ...]) -> Diagnosis:
-    return with_fault(fault, subject(seed), seed, only=only)
-
-
 class CauseTests:
     """What every cause must pass; subclassed in the cause's test file, whose name pytest looks for.
 
@@ -180,12 +185,12 @@ class CauseTests:
             metafunc.parametrize("look_alike", list(self.healthy))
 
     def test_the_fault_is_named_first_and_proven(self, fault, subject, seed):
-        is_named(_examined_with(fault, subject, seed, tuple(self.only)), self.id)
+        is_named(with_fault(fault, subject, seed, self.only), self.id)
 
     def test_the_look_alike_is_left_alone(self, look_alike):
         is_left_alone(examined(self.healthy[look_alike](0), only=self.only), self.id)
 
     def test_suspicion_stands_any_evidence(self):
         fault, subject = self.named[0]
-        findings = findings_of(_examined_with(fault, subject, 0, tuple(self.only)))
+        findings = findings_of(with_fault(fault, subject, 0, self.only))
         stands_any_evidence(self.id, findings, numbers=self.numbers)

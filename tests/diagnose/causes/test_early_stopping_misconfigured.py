@@ -12,7 +12,7 @@ ID = "early-stopping-misconfigured"
 
 @in_turn(build=[digits, diabetes])
 def test_patience_on_the_wrong_side_is_named(build, seed):
-    first = is_named(with_fault("patience-on-the-wrong-side", build(seed), seed), ID)
+    first = is_named(with_fault("patience-on-the-wrong-side", build, seed), ID)
     assert first.proof.before.numbers["epochs counted as better"] == 0
     assert first.proof.after.numbers["epochs counted as better"] == 9
 
@@ -50,4 +50,4 @@ def test_a_side_known_by_its_name_only_is_not_proven():
 
 
 def test_evidence_alone():
-    stands_any_evidence(ID, findings_of(with_fault("patience-on-the-wrong-side", digits())), numbers=False)
+    stands_any_evidence(ID, findings_of(with_fault("patience-on-the-wrong-side", digits)), numbers=False)

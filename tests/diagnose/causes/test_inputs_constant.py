@@ -2,7 +2,7 @@
 
 import torch
 from data_subjects import digit, over
-from learners import diabetes, digits, small_cnn
+from learners import diabetes, digits
 from naming import examined, findings_of, in_turn, is_left_alone, is_named, stands_any_evidence, with_fault
 from odd_subjects import flat_regression
 from torch import nn
@@ -13,12 +13,12 @@ ID = "inputs-constant"
 
 @in_turn(build=[digits, diabetes])
 def test_one_item_for_all_is_named(build, seed):
-    assert "same bits" in is_named(with_fault("same-item", build(seed), seed), ID).summary
+    assert "same bits" in is_named(with_fault("same-item", build, seed), ID).summary
 
 
 @in_turn(build=[digits, flat_regression])
 def test_differences_beside_a_large_pattern_are_named(build, seed):
-    proof = is_named(with_fault("faint-differences", build(seed), seed), ID).proof
+    proof = is_named(with_fault("faint-differences", build, seed), ID).proof
     assert "over the rows" in proof.change
 
 
@@ -50,5 +50,5 @@ def test_one_picture_with_one_target_is_left_alone():
 
 
 def test_numbers_alone():
-    stands_any_evidence(ID, findings_of(with_fault("same-item", digits(model=small_cnn()))))
-    stands_any_evidence(ID, findings_of(with_fault("faint-differences", digits())))
+    stands_any_evidence(ID, findings_of(with_fault("same-item", digits)))
+    stands_any_evidence(ID, findings_of(with_fault("faint-differences", digits)))

@@ -32,7 +32,7 @@ class Masked(nn.Module):
 
 @in_turn(build=[digits, diabetes], fault=["nan-in-items", "infinity-in-items"])
 def test_what_is_not_finite_is_named(build, fault, seed):
-    first = is_named(with_fault(fault, build(seed), seed), ID)
+    first = is_named(with_fault(fault, build, seed), ID)
     assert re.search(r"item \d+, input 1", first.summary), first.summary
 
 
@@ -61,4 +61,4 @@ def test_missing_labels_under_a_masked_loss_are_left_alone():
 
 
 def test_places_alone():
-    stands_any_evidence(ID, findings_of(with_fault("nan-in-items", digits())), numbers=False)
+    stands_any_evidence(ID, findings_of(with_fault("nan-in-items", digits)), numbers=False)

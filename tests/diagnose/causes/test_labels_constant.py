@@ -11,7 +11,7 @@ ID = "labels-constant"
 
 @in_turn(build=[digits, diabetes])
 def test_one_label_is_named(build, seed):
-    assert "alike" in is_named(with_fault("one-label", build(seed), seed), ID).summary
+    assert "alike" in is_named(with_fault("one-label", build, seed), ID).summary
 
 
 def test_a_loss_that_reads_no_label_is_left_alone():
@@ -26,4 +26,4 @@ def test_a_rare_second_label_is_left_alone():
 
 
 def test_numbers_alone():
-    stands_any_evidence(ID, findings_of(with_fault("one-label", digits())))
+    stands_any_evidence(ID, findings_of(with_fault("one-label", digits)))

@@ -17,7 +17,7 @@ def pictures(folder, train, valid, **kwargs):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_validation_that_numbers_its_own_classes_is_named(seed):
-    assert "class 1" in is_named(with_fault("validation-renumbered", digits(seed), seed), ID).summary
+    assert "class 1" in is_named(with_fault("validation-renumbered", digits, seed), ID).summary
 
 
 def test_folders_that_number_themselves_are_named(tmp_path):
@@ -40,4 +40,4 @@ def test_validation_on_classes_never_seen_is_left_alone(tmp_path):
 
 
 def test_names_alone():
-    stands_any_evidence(ID, findings_of(with_fault("validation-renumbered", digits())), numbers=False)
+    stands_any_evidence(ID, findings_of(with_fault("validation-renumbered", digits)), numbers=False)

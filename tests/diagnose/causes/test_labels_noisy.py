@@ -28,7 +28,7 @@ class Shuffled(Read):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_placeholder_pictures_are_named(seed):
-    assert "under another label" in is_named(with_fault("placeholder-pictures", digits(seed), seed), ID).summary
+    assert "under another label" in is_named(with_fault("placeholder-pictures", digits, seed), ID).summary
 
 
 def test_f21_positives_that_are_clean_are_named():
@@ -59,4 +59,4 @@ def test_texts_that_repeat_under_other_labels_are_refuted():
 
 
 def test_numbers_alone():
-    stands_any_evidence(ID, findings_of(with_fault("placeholder-pictures", digits())))
+    stands_any_evidence(ID, findings_of(with_fault("placeholder-pictures", digits)))

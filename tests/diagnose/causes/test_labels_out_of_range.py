@@ -11,7 +11,7 @@ ID = "labels-out-of-range"
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_class_that_only_validation_has_is_named(seed):
-    first = is_named(with_fault("class-without-output", digits(seed), seed), ID)
+    first = is_named(with_fault("class-without-output", digits, seed), ID)
     assert "validation" in first.where[0]
 
 
@@ -47,5 +47,5 @@ def test_ignored_labels_and_unused_outputs_are_left_alone():
 
 
 def test_numbers_alone():
-    diagnosis = with_fault("class-without-output", digits())
+    diagnosis = with_fault("class-without-output", digits)
     stands_any_evidence(ID, findings_of(diagnosis))

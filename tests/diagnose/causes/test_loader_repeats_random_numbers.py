@@ -13,7 +13,7 @@ ID = "loader-repeats-random-numbers"
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("fault", "what"), [("workers-alike", "both workers"), ("epochs-alike", "both epochs")])
 def test_repeated_draws_are_named(fault, what, seed):
-    assert what in is_named(with_fault(fault, digits(seed), seed, skip=["loader-throughput"]), ID).summary
+    assert what in is_named(with_fault(fault, digits, seed, skip=["loader-throughput"]), ID).summary
 
 
 def test_noise_from_streams_that_fastai_seeds_is_left_alone():
@@ -33,5 +33,5 @@ def test_noise_from_a_generator_of_the_item_is_left_alone():
 
 
 def test_numbers_alone():
-    found = findings_of(with_fault("workers-alike", digits(), only=["worker-draws"]))
+    found = findings_of(with_fault("workers-alike", digits, only=["worker-draws"]))
     stands_any_evidence(ID, found)

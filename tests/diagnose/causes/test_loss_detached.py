@@ -34,13 +34,13 @@ class Steep(nn.Module):
 
 @in_turn(fault=["loss-through-numpy", "error-rate-as-loss"])
 def test_a_loss_of_a_classifier_is_named(fault, seed):
-    first = is_named(with_fault(fault, digits(seed), seed), ID)
+    first = is_named(with_fault(fault, digits, seed), ID)
     assert "missing" in first.proof.before.summary
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_loss_of_a_regression_is_named(seed):
-    is_named(with_fault("loss-through-numpy", diabetes(seed), seed), ID)
+    is_named(with_fault("loss-through-numpy", diabetes, seed), ID)
 
 
 @pytest.mark.parametrize("model", [NoGraph, ThroughNumpy])
@@ -61,4 +61,4 @@ def test_gradients_that_arrive_and_are_zero_are_another_cause():
 
 
 def test_numbers_alone():
-    stands_any_evidence(ID, findings_of(with_fault("loss-through-numpy", digits())))
+    stands_any_evidence(ID, findings_of(with_fault("loss-through-numpy", digits)))

@@ -35,7 +35,7 @@ class LogOfProbabilities(nn.Module):
 
 @in_turn(build=[digits, segmentation])
 def test_scores_into_nll_are_named(build, seed):
-    assert "log_softmax" in is_named(with_fault("scores-into-nll", build(seed), seed), ID).proof.change
+    assert "log_softmax" in is_named(with_fault("scores-into-nll", build, seed), ID).proof.change
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -83,4 +83,4 @@ def test_a_diverging_rate_is_another_cause():
 
 
 def test_evidence_alone():
-    stands_any_evidence(ID, findings_of(with_fault("scores-into-nll", digits())), numbers=False)
+    stands_any_evidence(ID, findings_of(with_fault("scores-into-nll", digits)), numbers=False)

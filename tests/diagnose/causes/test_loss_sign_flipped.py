@@ -27,7 +27,7 @@ class Critic(nn.Module):
 
 @in_turn(build=[digits, diabetes, binary_column, several_images, character_model])
 def test_a_negated_loss_is_named(build, seed):
-    proof = is_named(with_fault("loss-negated", build(seed), seed), ID).proof
+    proof = is_named(with_fault("loss-negated", build, seed), ID).proof
     assert proof.after.numbers["answers agree with targets"] >= 0.8
     assert proof.before.numbers["answers agree with targets"] <= 0.5
 
@@ -45,11 +45,11 @@ def test_a_critic_is_not_proven_wrong(seed):
 
 
 def test_evidence_alone():
-    stands_any_evidence(ID, findings_of(with_fault("loss-negated", digits())), numbers=False)
+    stands_any_evidence(ID, findings_of(with_fault("loss-negated", digits)), numbers=False)
 
 
 def test_a_contrast_with_the_other_sign_is_suspected_and_no_more():
-    diagnosis = with_fault("loss-negated", contrastive())
+    diagnosis = with_fault("loss-negated", contrastive)
     assert diagnosis.verdict == "warn"
     first = diagnosis.causes[0]
     assert (first.id, first.proven, first.refuted) == (ID, False, False)

@@ -10,7 +10,7 @@ ID = "schedule-starves"
 
 @in_turn(build=[digits, diabetes], fault=["rate-annealed-at-once", "warmup-longer-than-the-run"])
 def test_a_rate_that_never_arrives_is_named(build, fault, seed):
-    is_named(with_fault(fault, build(seed), seed), ID)
+    is_named(with_fault(fault, build, seed), ID)
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_a_schedule_is_not_blamed_for_a_rate_that_is_too_low_anyway():
 
 
 def test_numbers_alone():
-    stands_any_evidence(ID, findings_of(with_fault("rate-annealed-at-once", digits())))
+    stands_any_evidence(ID, findings_of(with_fault("rate-annealed-at-once", digits)))

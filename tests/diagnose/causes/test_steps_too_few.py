@@ -17,7 +17,7 @@ def fitted(learn, steps, lr=None):
 
 @in_turn(build=[digits, flat_regression])
 def test_a_run_broken_off_after_four_steps_is_named(build, seed):
-    proof = is_named(with_fault("broken-off-early", build(seed), seed), ID).proof
+    proof = is_named(with_fault("broken-off-early", build, seed), ID).proof
     assert len(proof.before.loss) == 4
     assert len(proof.after.loss) >= 50
 
@@ -47,4 +47,4 @@ def test_a_rate_of_next_to_nothing_refutes_it():
 
 
 def test_numbers_alone():
-    stands_any_evidence(ID, findings_of(with_fault("broken-off-early", digits())))
+    stands_any_evidence(ID, findings_of(with_fault("broken-off-early", digits)))

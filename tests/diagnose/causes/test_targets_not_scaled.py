@@ -12,7 +12,7 @@ ID = "targets-not-scaled"
 
 @in_turn(build=[diabetes, flat_regression, tabular])
 def test_targets_in_raw_units_are_named(build, seed):
-    first = is_named(with_fault("targets-in-raw-units", build(seed), seed), ID)
+    first = is_named(with_fault("targets-in-raw-units", build, seed), ID)
     assert "targets standardised" in first.proof.change
 
 
@@ -45,4 +45,4 @@ def test_class_indices_are_no_quantity():
 
 
 def test_numbers_alone():
-    stands_any_evidence(ID, findings_of(with_fault("targets-in-raw-units", diabetes())))
+    stands_any_evidence(ID, findings_of(with_fault("targets-in-raw-units", diabetes)))

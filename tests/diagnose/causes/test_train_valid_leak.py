@@ -10,7 +10,7 @@ ID = "train-valid-leak"
 
 @in_turn(build=[digits, diabetes])
 def test_training_items_in_validation_are_named(build, seed):
-    assert "training item" in is_named(with_fault("validation-from-training", build(seed), seed), ID).summary
+    assert "training item" in is_named(with_fault("validation-from-training", build, seed), ID).summary
 
 
 def test_files_in_both_folders_are_named(tmp_path):
@@ -35,4 +35,4 @@ def test_short_rows_that_repeat_by_chance_are_left_alone():
 
 
 def test_numbers_alone():
-    stands_any_evidence(ID, findings_of(with_fault("validation-from-training", digits())))
+    stands_any_evidence(ID, findings_of(with_fault("validation-from-training", digits)))
