@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
+from fastai.learner import Learner
 
 from diagnose.errors import DiagnoseError
+from diagnose.task import Task
+
+
+def stages_of(task: Task) -> dict[str, Task]:
+    """The stages of a task by name, itself the last: its own `stages` if there are several, else its easier versions.
+
+    Raises:
+        DiagnoseError: a task without easier versions.
+    """
+    own = task.stages() if hasattr(task, "stages") else {}
+    found = own if len(own) > 1 else {**task.easier(), task.id: task}
+    if len(found) < 2:
+        raise DiagnoseError(f"{task.id} has no easier version to begin with; leave the curriculum out")
+    return found
 
 
 @dataclass(frozen=True)
@@ -115,9 +130,24 @@ class Curriculum(Callback):
                 self._begin(float(score))
 
     def _begin(self, score: float | None) -> None:
-        name, loaders = self.stages[len(self.marks)]
-        self.marks.append(StageMark(name, self.steps, self.epochs, score))
-        self.learn.dls = loaders() if callable(loaders) and not isinstance(loaders, DataLoaders) else loaders
+        self.marks.append(StageMark(self.stages[len(self.marks)][0], self.steps, self.epochs, score))
+        self._load(self.learn)
+
+    def _load(self, learn: Learner) -> None:
+        loaders = self.stages[self.stage][1]
+        learn.dls = loaders() if callable(loaders) and not isinstance(loaders, DataLoaders) else loaders
+
+    def state(self) -> dict[str, Any]:
+        """What JSON holds of where it stands."""
+        marks = [asdict(mark) for mark in self.marks]
+        return {"marks": marks, "steps": self.steps, "epochs": self.epochs, "told": self._told}
+
+    def put_back(self, state: dict[str, Any], learn: Learner) -> None:
+        """Stand where `state` was taken, and give the Learner the loaders of that stage."""
+        self.marks = [StageMark(**mark) for mark in state["marks"]]
+        self.steps, self.epochs, self._told = state["steps"], state["epochs"], state["told"]
+        if self.marks:
+            self._load(learn)
 
     def draw(self, axes: Any) -> None:
         """A line with its name where each stage begins, on matplotlib axes over training steps."""

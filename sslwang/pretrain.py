@@ -11,6 +11,7 @@ An epoch is `items` of the task's settings (4,800 if nothing else is said).
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 import threading
@@ -41,6 +42,7 @@ from diagnose.watch import Watch
 from sslwang import runs
 from sslwang.checkpoint import Checkpoint, Checkpoints, packed
 from sslwang.circumstances import commit
+from sslwang.curriculum import Curriculum, stages_of
 from sslwang.gated import Gate
 from sslwang.launch import ALONE, Launch
 from sslwang.pretext import Pretext
@@ -71,6 +73,8 @@ class Options:
         patience: epochs without a better metric after which training ends; None trains to the end.
         metric: that says which epoch is best; the task's own if None. Of losses and errors less is better, of every
             other more.
+        curriculum: begin with the task's easiest version, and go on to the next when the metric reaches this; see
+            `stages_of`. The best epoch is one of the last stage that was reached.
         save_every: seconds between checkpoints, or batches; None for none but those after each epoch.
         save_steps: whether `save_every` counts batches.
         tensorboard: write event files beside the record. comet: log to Comet.
@@ -85,6 +89,7 @@ class Options:
     precision: Precision = "auto"
     patience: int | None = None
     metric: str | None = None
+    curriculum: float | None = None
     save_every: float | None = SAVED_EVERY
     save_steps: bool = False
     tensorboard: bool = False
@@ -168,6 +173,10 @@ def pretrain(
     task, epochs = in_epochs(task, chosen)
     place, launch = pick_device(device), Launch.of_environment()
     _refuse_unfit(chosen, task, place, launch)
+    if chosen.curriculum is not None:
+        if launch.processes > 1:
+            raise DiagnoseError("--curriculum: in one process only")
+        stages_of(task)
     out = Path(out)
     gates = gates or Gate()
 
@@ -438,6 +447,11 @@ def _train(
     learn.create_opt()
     keeper = Keeper(run, options, epochs, told, launch)
     callbacks: list[Callback] = [keeper]
+    if options.curriculum is not None:
+        keeper.curriculum = _curriculum(task, options, run.record["metric"], learn.dls.device)
+        callbacks.append(keeper.curriculum)
+        if found is not None:
+            keeper.curriculum.put_back(found.rest["kept"]["curriculum"], learn)
     if found is not None:
         position = Position(**found.rest["position"])
         loader_epoch = found.rest["loader epoch"]
@@ -474,6 +488,11 @@ def _train(
             raise keeper.failure
         keeper.finish(learn)
     return run
+
+
+def _curriculum(task: Pretext, options: Options, metric: str, device: torch.device) -> Curriculum:
+    stages = {n: functools.partial(version.loaders, options.seed, device) for n, version in stages_of(task).items()}
+    return Curriculum(stages, options.curriculum or 0.0, metric, lower_is_better(metric))
 
 
 def _watching(run: PretrainRun, options: Options, steps: int) -> Watch:
@@ -556,6 +575,7 @@ class Keeper(Callback):
         self.best: dict[str, Any] | None = None
         self.history: list[dict[str, Any]] = []
         self.over = False
+        self.curriculum: Curriculum | None = None
         self.best_file: str | None = None
         self.seconds, self._began = 0.0, time.monotonic()
         self._last_save = time.monotonic()
@@ -582,9 +602,14 @@ class Keeper(Callback):
         row = {"epoch": self.epoch, "steps": self.steps, **dict(zip(names, values))}
         self.history.append(row)
         better = self._judge(row)
+        begun = self.curriculum.marks[-1] if self.curriculum is not None else None
+        if begun is not None and begun.epoch == self.epoch + 1:
+            self.waited = 0  # epochs of another stage are no measure of its own
         enough = self.launch.agreed(self.chosen.patience is not None and self.waited >= self.chosen.patience)
         self.over = enough or self.epoch + 1 == self.epochs
         self.told.epoch(row)
+        if begun is not None and begun.epoch == self.epoch + 1:
+            self.told.say(f"stage {begun.stage} begins with batch {begun.step}")
         if self.launch.first:
             self._attempt(lambda: self._write_encoder(better))
         self._save(Position(self.epoch + 1, 0))
@@ -610,12 +635,19 @@ class Keeper(Callback):
         if value is None or not math.isfinite(value):
             better = False
         else:
-            held = None if self.best is None else self.best["value"]
+            held = None if self.best is None or self.best.get("stage") != self._stage() else self.best["value"]
             better = held is None or (value < held if lower_is_better(metric) else value > held)
         if better:
             self.best = {"epoch": self.epoch, "steps": self.steps, "metric": metric, "value": value}
+            if self.curriculum is not None:
+                self.best["stage"] = self._stage()
         self.waited = 0 if better else self.waited + 1
         return better
+
+    def _stage(self) -> str | None:
+        "That the epoch under way belongs to; at its end the next one may have begun already."
+        marks = () if self.curriculum is None else self.curriculum.marks
+        return next((mark.stage for mark in reversed(marks) if mark.epoch <= self.epoch), None)
 
     def _end_by_signal(self) -> None:
         number = self.signal or signal.SIGTERM  # another process heard it
@@ -654,6 +686,7 @@ class Keeper(Callback):
             "history": self.history,
             "over": self.over,
             "seconds": self._seconds(),
+            "curriculum": None if self.curriculum is None else self.curriculum.state(),
         }
         self.checkpoints.write(tensors, rest, [self.best_file] if self.best_file else [])
         self.saved, self._last_save = self.steps, time.monotonic()
@@ -662,6 +695,8 @@ class Keeper(Callback):
     def _write_record(self, **more: Any) -> None:
         history = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
                    for row in self.history]  # fmt: skip
+        if self.curriculum is not None:
+            more["stages"] = self.curriculum.state()["marks"]
         self.kept.record.update(
             steps=self.steps, history=history, best=self.best, seconds=round(self._seconds(), 1), **more
         )

@@ -53,6 +53,10 @@ def pretrain(
         int | None, typer.Option(metavar="N", help="End after N epochs without a better metric.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="What says which epoch is best; the task's own.")] = None,
+    curriculum: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="Begin with easier versions; the next begins when the metric reaches this."),
+    ] = None,
     save_every: Annotated[
         str | None, typer.Option(metavar="60s|500|none", help="Between checkpoints: seconds, or batches; 60s.")
     ] = None,
@@ -101,7 +105,7 @@ def pretrain(
     options = {
         "epochs": epochs, "steps": steps, "seed": seed, "schedule": schedule, "accumulate": accumulate,
         "precision": precisions[0] if precisions else None, "patience": patience, "metric": metric,
-        "tensorboard": tensorboard, "comet": comet,
+        "curriculum": curriculum, "tensorboard": tensorboard, "comet": comet,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
     if save_every is not None:
