@@ -18,7 +18,9 @@ Oracle: the transform, or the choice of them, that reproduces the picture from t
 
 Easier versions: `strength=2`: more blur, more noise, larger blocks, fewer shades.
 
-Source: the notes that this pipeline was started from; predicting transforms as in Dosovitskiy et al. 2014.
+Source: the notes that this pipeline was started from; predicting transforms as in Dosovitskiy et al. 2014. A small
+encoder reaches 0.99 on unseen regions and 0.95 on unseen photographs after 5,000 steps (chance 0.167, see
+reports/hard-tasks.md).
 """
 
 from __future__ import annotations
