@@ -89,7 +89,7 @@ def taken(learn: Learner, position: Position) -> tuple[Tensors, dict[str, Any]]:
 
 
 def put_back(learn: Learner, tensors: Tensors, rest: dict[str, Any], source: str) -> None:
-    """Weights, buffers, gradients and optimizer of a state into a Learner whose optimizer exists; all or nothing.
+    """Weights, buffers, gradients and the state of the optimizer into a Learner whose optimizer exists; all or nothing.
 
     Args:
         source: for messages.
@@ -118,8 +118,6 @@ def put_back(learn: Learner, tensors: Tensors, rest: dict[str, Any], source: str
         prefix = f"optimizer|{name}|"
         state = {n.removeprefix(prefix): t.to(p.device) for n, t in tensors.items() if n.startswith(prefix)}
         learn.opt.state[p] = {**scalars.get(name, {}), **state}
-    for hyper, values in zip(learn.opt.hypers, rest["optimizer"]["hypers"], strict=True):
-        hyper.update(values)
 
 
 class GoOn(Callback):
@@ -156,6 +154,8 @@ class GoOn(Callback):
             return
         self.done = True
         learn, rest, tensors = self.learn, self.rest, self.tensors
+        for hyper, values in zip(learn.opt.hypers, rest["optimizer"]["hypers"], strict=True):
+            hyper.update(values)  # here, for `fit` has set the Learner's own weight decay
         learn.train_iter = rest["train_iter"]
         if self.position.batch:  # an epoch that begins sets it anew
             learn.pct_train = rest["pct_train"]

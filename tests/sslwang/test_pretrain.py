@@ -1,6 +1,7 @@
 """Pretraining: its folder, when it ends, what it goes on from, and what it refuses."""
 
 import errno
+import functools
 import json
 import os
 import pathlib
@@ -265,12 +266,27 @@ def fifteen(tmp_path_factory):
     return pretrain(small(items=40), tmp_path_factory.mktemp("fifteen"), **LONG)
 
 
-@pytest.mark.parametrize("after", [3, 4, 5, 10, 14])
+class Between(Told):
+    """Sends SIGTERM between two epochs."""
+
+    def __init__(self, ended):
+        self.ended = ended
+
+    def epoch(self, row):
+        if row["epoch"] == self.ended:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("after", [3, 4, 5, 10, 14, "epoch 0", "epoch 1"])
 def test_all_that_was_saved_at_the_end_is_what_it_would_have_been(fifteen, tmp_path, after):
     """Within an epoch and between two, with a gradient that waits and without: every tensor and number of the state."""
     told = Stopping(after, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    if isinstance(after, str):
+        told = Between(int(after.split()[1]))
     with pytest.raises(Interrupted):
         pretrain(small(items=40), tmp_path, told=told, **LONG)
+    where = Checkpoints(next(unfinished(tmp_path)).path / "state").newest().rest["position"]
+    assert (where["batch"] == 0) is isinstance(after, str)
     tensors, rest, kept = state_of(resume(next(unfinished(tmp_path)).path))
     wanted, expected, files = state_of(fifteen)
     assert rest == expected
@@ -300,14 +316,27 @@ class Drawing(Callback):
             next(self.learn.model.parameters()).add_(1e-3 * draw())
 
 
+class Growing(Callback):
+    """A user's callback by which weights decay the more the longer the training."""
+
+    def after_batch(self):
+        if self.training:
+            for hyper in self.learn.opt.hypers:
+                hyper["wd"] *= 1.5
+
+
 @pytest.mark.parametrize("after", [3, 4])
-@pytest.mark.parametrize("stream", ["torch", "numpy", "python"])
-def test_every_random_stream_goes_on_where_it_was(tmp_path, monkeypatch, stream, after):
+@pytest.mark.parametrize(
+    "callback",
+    [*(functools.partial(Drawing, stream) for stream in ("torch", "numpy", "python")), Growing],
+    ids=["torch", "numpy", "python", "decay"],
+)
+def test_every_random_stream_and_what_callbacks_set_goes_on_where_it_was(tmp_path, monkeypatch, callback, after):
     learner = type(small()).learner
 
     def build(self, *args, **kwargs):
         made = learner(self, *args, **kwargs)
-        made.add_cb(Drawing(stream))
+        made.add_cb(callback())
         return made
 
     monkeypatch.setattr(type(small()), "learner", build)
