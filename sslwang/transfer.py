@@ -608,12 +608,7 @@ def _by_name(scores: Sequence[dict[str, float]]) -> dict[str, list[float]]:
 
 def table(result: Result) -> tuple[list[str], list[list[str]]]:
     """Headings and rows: percent of each start and of the difference, with deviation and 95 % interval."""
-    total, valid = result.data["classes"], result.data["valid classes"]
-    shown = {"accuracy": f"accuracy over all {total} outputs"}
-    if valid < total:
-        shown["accuracy masked"] = f"accuracy, outputs masked to the {valid} classes of validation"
-    shown |= {"balanced accuracy": "balanced accuracy", "calibration error": "calibration error"}
-    body = []
+    shown, body = columns(result), []
     for size, epochs in dict.fromkeys((row.size, row.epochs) for row in result.rows):
         mine = [row for row in result.rows if (row.size, row.epochs) == (size, epochs)]
         head = [str(size), str(epochs), str(len(mine[0].seeds))]
@@ -625,6 +620,15 @@ def table(result: Result) -> tuple[list[str], list[list[str]]]:
                 [*head, f"pretrained above {WORDS[other]}", *(points(above[name], True, True) for name in shown)]
             )
     return ["px", "epochs", "runs", "start", *shown.values()], body
+
+
+def columns(result: Result) -> dict[str, str]:
+    """The scores that a table shows, and what they are."""
+    total, valid = result.data["classes"], result.data["valid classes"]
+    shown = {"accuracy": f"accuracy over all {total} outputs"}
+    if valid < total:
+        shown["accuracy masked"] = f"accuracy, outputs masked to the {valid} classes of validation"
+    return shown | {"balanced accuracy": "balanced accuracy", "calibration error": "calibration error"}
 
 
 def _notes(result: Result, data: Labelled, made: Sequence[dict[str, Any]], enlarged: Sequence[str] = ()) -> list[str]:

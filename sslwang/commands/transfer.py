@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -148,17 +149,26 @@ def transfer(
 
 
 def _print(result) -> None:
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from sslwang.transfer import table
+    from sslwang.transfer import columns, table
 
     head, body = table(result)
-    shown = Table(*head, title=escape(f"{result.run['task']} to {result.data['source']}, percent"))
+    names = columns(result)
+    heads = [*head[: -len(names)], *names]
+    title = escape(f"{result.run['task']} to {result.data['source']}, percent")
+    shown = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, cells in zip(heads, zip(*body)):
+        words = " ".join([name, *cells]).split()
+        shown.add_column(escape(name), min_width=max(map(len, words)))
     for i, row in enumerate(body):
         shown.add_row(*map(escape, row), end_section=i + 1 < len(body) and body[i + 1][:2] != row[:2])
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(shown)
+    if "accuracy masked" in names:
+        console.print(f"masked: {names['accuracy masked']}", style="dim", highlight=False, markup=False)
     for note in result.notes:
         console.print(f"· {note}", highlight=False, markup=False)
