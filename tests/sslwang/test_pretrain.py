@@ -345,6 +345,33 @@ def test_every_random_stream_and_what_callbacks_set_goes_on_where_it_was(tmp_pat
     assert weights(resume(run.path)) == weights(never_stopped)
 
 
+class Warming(torch.nn.Module):
+    """A loss that counts its calls in a buffer and grows with them."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def forward(self, *args):
+        self.calls += 1
+        return self.loss(*args) * (1 + 0.1 * self.calls)
+
+
+def test_what_the_loss_holds_goes_on_where_it_was(tmp_path, monkeypatch):
+    learner = type(small()).learner
+
+    def build(self, *args, **kwargs):
+        made = learner(self, *args, **kwargs)
+        made.loss_func = Warming(made.loss_func)
+        return made
+
+    monkeypatch.setattr(type(small()), "learner", build)
+    never_stopped = pretrain(small(), tmp_path / "whole", watch=False, **FREE)
+    run, _ = interrupted(tmp_path / "stopped")
+    assert weights(resume(run.path)) == weights(never_stopped)
+
+
 def test_the_seconds_of_before_are_counted(tmp_path):
     run, _ = interrupted(tmp_path)
     kept = Checkpoints(run.path / "state")
