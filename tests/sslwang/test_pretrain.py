@@ -27,7 +27,7 @@ from sslwang.gated import Gate, examining, subject_of
 from sslwang.launch import Launch
 from sslwang.pretrain import Interrupted, Keeper, Told, lower_is_better, pretrain, resume, task_of
 from sslwang.runs import PretrainRun, open_run, unfinished
-from sslwang.state import GoOn, Position, taken
+from sslwang.state import GoOn, Position, put_back, taken
 
 SMALL = {"size": 16, "bs": 8, "items": 32, "valid_items": 8, "head.kind": "fastai", "encoder.norm": "batch"}
 FREE = {"gate": "skip", "epochs": 2}
@@ -383,23 +383,39 @@ def test_the_seconds_of_before_are_counted(tmp_path):
     assert resume(run.path).record["seconds"] >= 1000
 
 
-def test_the_scale_of_the_loss_goes_on_where_it_was():
-    """Of mixed precision, whose scaler there is on a CPU too."""
+def trained(scale=64.0):
+    """A Learner after one batch, with a scaler as mixed precision has it; there is one on a CPU too."""
+    learn = small(items=8).learner(0)
+    learn.create_opt()
+    with learn.no_logging(), learn.no_bar():
+        learn.fit(1)
+    learn.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    return learn
 
-    def trained(scale):
-        learn = small(items=8).learner(0)
-        learn.create_opt()
-        with learn.no_logging(), learn.no_bar():
-            learn.fit(1)
-        learn.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-        return learn
 
-    tensors, rest = taken(trained(64.0), Position(1, 0))
-    learn = trained(1024.0)
+def test_the_scale_of_the_loss_and_its_mean_go_on_where_they_were():
+    first, learn = trained(64.0), trained(1024.0)
+    tensors, rest = taken(first, Position(1, 0))
+    learn.smooth_loss = None
     again = GoOn(Position(1, 0), tensors, json.loads(json.dumps(rest)))
     again.learn = learn
     again.before_epoch()
     assert learn.scaler.get_scale() == 64.0
+    assert learn.smooth_loss == first.smooth_loss
+
+
+def test_a_gradient_of_zeros_is_no_missing_one():
+    """The optimizer steps where there is a gradient, by momentum and decay if that is 0."""
+    first, learn = trained(), trained()
+    given = [None, torch.zeros, torch.ones]
+    for k, p in enumerate(first.model.parameters()):
+        make = given[k % 3]
+        p.grad = None if make is None else make(p.shape)
+    tensors, rest = taken(first, Position(1, 0))
+    put_back(learn, tensors, json.loads(json.dumps(rest)), "here")
+    for k, p in enumerate(learn.model.parameters()):
+        make = given[k % 3]
+        assert p.grad is None if make is None else torch.equal(p.grad, make(p.shape)), k
 
 
 def test_with_workers_it_goes_on_bit_for_bit_too(whole, tmp_path):
