@@ -22,7 +22,7 @@ class Gathered(torch.Tensor):
 
     pool: torch.Tensor | None = None  # None where a cast made this from another tensor
     index: torch.Tensor
-    written: int
+    written: tuple[int, int]
 
     @classmethod
     def of(cls, pool: torch.Tensor, index: torch.Tensor) -> Gathered:
@@ -32,12 +32,14 @@ class Gathered(torch.Tensor):
     @classmethod
     def _taken(cls, images: torch.Tensor, pool: torch.Tensor, index: torch.Tensor) -> Gathered:
         found = images.as_subclass(cls)
-        found.pool, found.index, found.written = pool, index, found._version
+        found.pool, found.index, found.written = pool, index, (found._version, pool._version)
         return found
 
     def intact(self) -> bool:
         """Whether the images still are what the pool holds, and no gradient with respect to them is asked for."""
-        return self.pool is not None and self.written == self._version and not self.requires_grad
+        if self.pool is None or self.requires_grad:
+            return False
+        return self.written == (self._version, self.pool._version)
 
     def as_subclass(self, cls: type) -> torch.Tensor:
         """Itself where a plain tensor is asked for: fastai's `CastToTensor` asks before every forward pass."""
@@ -57,12 +59,15 @@ class Gathered(torch.Tensor):
 def gathered(pool: torch.Tensor, index: torch.Tensor) -> list[torch.Tensor]:
     """Images of every column of `index` (B, n) into a pool (M, 3, S, S); plain tensors where no image occurs twice.
 
-    They lie in one piece of memory, so that one that is written to takes all of them for written to.
+    One that is written to takes all of them for written to. On the CPU a first column that is the pool itself, in its
+    order, is not copied.
     """
-    columns = index.T.contiguous()
-    taken = pool.index_select(0, columns.flatten()).split(len(index))
+    columns, rows = index.T.contiguous(), len(index)
     if len(pool) >= index.numel():
-        return list(taken)
+        return list(pool.index_select(0, columns.flatten()).split(rows))
+    first = index.device.type == "cpu" and torch.equal(columns[0], torch.arange(rows))
+    taken = pool.index_select(0, columns[int(first) :].flatten()).split(rows)
+    taken = (pool[:rows], *taken) if first else taken
     return [Gathered._taken(images, pool, column) for images, column in zip(taken, columns)]
 
 

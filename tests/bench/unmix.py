@@ -35,7 +35,7 @@ from sslwang.data.photos import SEEN, photos
 from sslwang.data.pixels import normalised
 from sslwang.data.splits import Side
 from sslwang.models.pairs import PairNet
-from sslwang.pretext import PretextItems, PretextSettings
+from sslwang.pretext import PretextItems
 from sslwang.tasks.unmix import Unmix, UnmixItems, UnmixSettings
 
 FILES, WIDTH, HEIGHT = 480, 213, 160
@@ -47,11 +47,18 @@ BATCHES = 4  # of 48 rows that a turn loads
 
 
 class PlainItems(PretextItems):
-    """One image a row and nothing done with it: what any loader of images does."""
+    """One image a row and nothing done with it: what any loader of images does.
 
-    def row(self, rng: np.random.Generator) -> tuple:
+    The crops are those that `unmix` shows: others would be larger or smaller by chance, and take another time.
+    """
+
+    def __init__(self, unmix: UnmixItems):
+        super().__init__(unmix.side, unmix.count, unmix.seed, unmix.split, unmix.settings)
+        self.unmix = unmix
+
+    def item(self, epoch: int, index: int) -> tuple:
         """A random crop of a random file."""
-        return (self.side.tile(rng, self.settings.size, int(rng.integers(len(self.side.images))))[None],)
+        return (self.unmix._image(epoch, index)[0][None],)
 
     def batch(self, images: torch.Tensor, *labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The images, to about mean 0 and standard deviation 1."""
@@ -145,9 +152,8 @@ class Unmixed(ReplayLoader):
 def loading(side: Side, rounds: int) -> list[str]:
     """A row of the table for plain images, unmix from the batch and unmix from rows of their own."""
     rows = 48 * BATCHES
-    whole = UnmixSettings().size + 2 * UnmixSettings().data.shift  # as large as unmix loads them
-    plain = PlainItems(side, rows, 0, "train", PretextSettings(items=rows, size=whole))
-    made: dict[str, PretextItems] = {"plain images": plain}
+    shared = UnmixItems(side, rows, 0, "train", UnmixSettings(items=rows, sources="batch"))
+    made: dict[str, PretextItems] = {"plain images": PlainItems(shared)}
     for sources in ("batch", "row"):
         settings = UnmixSettings(items=rows, sources=sources)
         made[f"unmix, sources={sources}"] = UnmixItems(side, rows, 0, "train", settings)
@@ -215,9 +221,9 @@ def page(rounds: int) -> str:
             "",
             "## Loading, files (JPEG, 213 x 160 px)",
             "",
-            "Plain images: one random crop of one file a row, 72 px as for unmix. Loader: reading, decoding,",
-            "cutting out and stacking, as the workers do where batches are mixed on the device. With mixing: and all",
-            "that makes a batch of it, on the same thread. Throughput is over that of plain images.",
+            "Plain images: one random crop of one file a row, the same 72 px as of unmix from the batch. Loader:",
+            "reading, decoding, cutting out and stacking, as the workers do where batches are mixed on the device.",
+            "With mixing: and all that makes a batch of it, on the same thread. Throughput is over plain images.",
             "",
             *TABLE,
             *loading(files, rounds),

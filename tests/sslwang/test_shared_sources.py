@@ -296,6 +296,24 @@ def test_images_that_are_written_to_or_differentiated_stand_for_themselves(image
         assert torch.equal(taken[1].grad, torch.ones_like(taken[1]))
 
 
+@pytest.mark.parametrize("change", [lambda x: x.mul_(2), lambda x: x[1].zero_(), lambda x: x.requires_grad_()])
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_column_that_is_the_pool_itself_leaves_others_as_they_are(change, column):
+    pool = torch.randn(5, 3, 4, 4)
+    before = pool.clone()
+    index = torch.tensor([[0, 1, 2], [1, 3, 1], [2, 2, 0]])
+    taken = gathered(pool, index)
+    assert taken[0].data_ptr() == pool.data_ptr()
+    assert pool_and_index(taken)[0] is pool
+    expected = [before[k].clone() for k in index.T]
+    assert all(map(torch.equal, taken, expected))
+    change(taken[column])
+    change(expected[column])
+    assert all(map(torch.equal, taken, expected))
+    found, rows = pool_and_index(taken)
+    assert torch.equal(found[rows], torch.stack(expected, 1))
+
+
 def test_images_of_two_batches_are_not_mixed_up(images):
     other = gathered(torch.randn(2, 3, 4, 4), torch.tensor([[0, 1], [1, 1], [0, 0]]))
     pool, index = pool_and_index([*images[1], *other])
