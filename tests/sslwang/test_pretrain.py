@@ -434,6 +434,21 @@ def test_patience_counts_over_an_interruption(tmp_path, scripted):
     assert run.record["best"]["epoch"] == 0
 
 
+def test_what_had_ended_early_and_was_killed_before_it_said_so_trains_no_more(tmp_path, scripted, monkeypatch):
+    scripted(accuracy=FALLING)
+
+    def killed(self, learn):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "finish", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            pretrain(small(items=8), tmp_path, epochs=6, patience=2, gate="skip", watch=False)
+    run = resume(next(unfinished(tmp_path)).path)
+    assert [row["accuracy"] for row in run.record["history"]] == FALLING[:3]
+    assert (run.finished, run.record["stopped"]) == (True, "early")
+
+
 # ---- going on --------------------------------------------------------------------------------------------------------
 
 
