@@ -374,6 +374,16 @@ def tried(folder: Path) -> list[str]:
         if any(row):
             told = [f"{x['loss']:.3f}: {x['train']:.3f}, {x['region']:.3f}, {x['photo']:.3f}" if x else "" for x in row]
             lines.append(f"| {title} | {' | '.join(told)} |")
+    lines += [
+        "",
+        "More than chance on `photo`; of a raw task that may be a shortcut, which the page of the task names:",
+        "",
+    ]
+    for name in names:
+        task = task_of(name)
+        error = math.sqrt(task.chance * (1 - task.chance) / task.settings.valid_items)
+        better = [t for t in CHANGES if t in found[name] and found[name][t]["photo"] > task.chance + SURE * error]
+        lines.append(f"* {name}: {'; '.join(better) or 'none'} (of {len(found[name])} tried)")
     bounds = {
         f"{crops}{told}": most(whole=whole, sides=sides)
         for crops, whole in (("crops of 64 to 220 px", False), ("whole images", True))

@@ -136,3 +136,6 @@ def test_what_was_tried_is_told_by_change(tmp_path):
     assert "| change | quadrant |" in text
     assert "| whole images | 0.500: 0.800, 0.250, 0.300 |" in text
     assert "| as it is |" not in text
+    assert "* quadrant: whole images (of 1 tried)" in text
+    (tmp_path / "quadrant.tried.json").write_text(json.dumps({"whole images": {**reached, "photo": 0.28}}))
+    assert "* quadrant: none (of 1 tried)" in page(tmp_path)
