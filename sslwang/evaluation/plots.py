@@ -53,6 +53,8 @@ def by_labels(found: Evaluation) -> Figure:
     look = styles(found.starts)
     for axes, method in zip(panels, found.methods):
         _lines(axes, found, method, labels, look)
+    low, high = panels[0].get_ylim()  # of all panels: they share it
+    panels[0].set_ylim(max(0.0, low), min(1.0, high))
     panels[0].set_ylabel("accuracy on validation")
     handles, names = panels[0].get_legend_handles_labels()
     if handles:
@@ -73,7 +75,6 @@ def _lines(axes: Axes, found: Evaluation, method: str, labels: dict[float, int],
         axes.errorbar(at, means, [[_half(x) for _, x in told]] * 2, label=start.name, capsize=2, ms=5, lw=1.4,
                       **look[start.name])  # fmt: skip
     axes.axhline(found.facts.majority, color="#777777", lw=0.8, label="best constant")
-    axes.set_ylim(max(0.0, axes.get_ylim()[0]), min(1.0, axes.get_ylim()[1]))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(list(labels.values())))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -145,6 +145,16 @@ def test_every_start_is_drawn_by_every_method(found):
     assert plots.png(figure).startswith(b"\x89PNG")
 
 
+def test_nothing_is_cut_off_where_one_method_is_far_above_another():
+    figure = plots.by_labels(evaluation([(start("a"), {"knn": [0.1, 0.15, 0.1], "finetune": [0.8, 0.85, 0.8]})]))
+    for axes in figure.axes:
+        low, high = axes.get_ylim()
+        for container in axes.containers:
+            means = container.lines[0].get_ydata()
+            assert all(low < y < high for y in means), axes.get_title()
+        assert 0 <= low < high <= 1
+
+
 def test_starts_are_told_apart_by_more_than_colour(found):
     looks = plots.styles([start(f"task {i}") for i in range(12)])
     assert len({(str(s["color"]), s["linestyle"]) for s in looks.values()}) == 12
