@@ -434,6 +434,20 @@ def test_patience_counts_over_an_interruption(tmp_path, scripted):
     assert run.record["best"]["epoch"] == 0
 
 
+def test_the_best_weights_are_those_of_the_checkpoint_and_not_of_an_epoch_that_was_lost(tmp_path, scripted):
+    scripted(accuracy=FALLING)
+    told = Stopping(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        pretrain(small(items=8), tmp_path, told=told, gate="skip", epochs=4, watch=False)
+    run = next(unfinished(tmp_path))
+    best = run.path / "encoder-best.safetensors"
+    first = best.read_bytes()
+    best.write_bytes((run.path / "encoder.safetensors").read_bytes())
+    assert best.read_bytes() != first
+    resume(run.path)
+    assert best.read_bytes() == first
+
+
 def test_what_had_ended_early_and_was_killed_before_it_said_so_trains_no_more(tmp_path, scripted, monkeypatch):
     scripted(accuracy=FALLING)
 
