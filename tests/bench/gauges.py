@@ -27,6 +27,7 @@ import random
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -53,6 +54,7 @@ from diagnose.watch import Watch
 
 SKIP = 8  # steps at the start of a turn: buffers are made, caches are cold
 TURNS = 20  # of every variant in a round
+ARENAS = "MALLOC_ARENA_MAX"
 
 
 def small() -> tuple[nn.Module, tuple, int]:
@@ -477,6 +479,8 @@ def main() -> None:
     parser.add_argument("--self", action="store_true", dest="own", help="CPU time inside our own handlers, by event")
     parser.add_argument("--out", type=Path, help="write the page here as well")
     options = parser.parse_args()
+    if os.environ.get(ARENAS) != "1":  # the C library gives what threads free back to the system, page after page
+        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], {**os.environ, ARENAS: "1"})
     torch.set_num_threads(1 if options.own else options.threads)
     if options.own:
         print("Microseconds of CPU a step in our own handlers, one thread; what hooks add to the pass is not in it.\n")
