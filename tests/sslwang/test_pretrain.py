@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fastai.callback.core import Callback
+from pretrained_runs import Stopping, weights
 
 from diagnose import gate
 from diagnose.diagnosis import Diagnosis, SubjectInfo, Tool
@@ -37,30 +38,10 @@ def small(**changes):
     return task_of("quadrant", {**SMALL, **changes})
 
 
-def weights(run):
-    return [
-        (run.path / n).read_bytes() for n in ("model.safetensors", "encoder.safetensors", "encoder-best.safetensors")
-    ]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run of two epochs of four batches that nothing disturbed."""
     return pretrain(small(), tmp_path_factory.mktemp("whole"), **FREE)
-
-
-class Stopping(Told):
-    """Does something after so many batches."""
-
-    def __init__(self, after, act):
-        self.after, self.act, self.lines = after, act, []
-
-    def step(self, done, epoch, loss):
-        if done == self.after:
-            self.act()
-
-    def say(self, line):
-        self.lines.append(line)
 
 
 def interrupted(out, after=3, number=signal.SIGTERM, **changes):

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from pretrained_runs import Stopping, weights
 from typer.testing import CliRunner
 
 from diagnose.errors import DiagnoseError
@@ -11,7 +12,7 @@ from diagnose.report.recorded import recorded
 from diagnose.store import Store
 from sslwang.cli import app
 from sslwang.curriculum import stages_of
-from sslwang.pretrain import Interrupted, Told, pretrain, resume, task_of
+from sslwang.pretrain import Interrupted, pretrain, resume, task_of
 from sslwang.runs import open_run, unfinished
 
 SMALL = {"size": 16, "bs": 8, "items": 32, "valid_items": 8}
@@ -22,24 +23,9 @@ def small(**changes):
     return task_of("unmix", {**SMALL, **changes})
 
 
-def weights(run):
-    return [
-        (run.path / n).read_bytes() for n in ("model.safetensors", "encoder.safetensors", "encoder-best.safetensors")
-    ]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return pretrain(small(), tmp_path_factory.mktemp("whole"), **FREE)
-
-
-class Stopping(Told):
-    def __init__(self, after):
-        self.after = after
-
-    def step(self, done, epoch, loss):
-        if done == self.after:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_stages_are_the_easier_versions_and_then_the_task():
@@ -82,7 +68,7 @@ def test_what_is_trained_on_is_the_easier_version(whole, tmp_path):
 @pytest.mark.parametrize("after", [3, 4, 10, 12])
 def test_an_interrupted_run_goes_on_in_its_stage_and_ends_with_the_same_bits(whole, tmp_path, after):
     with pytest.raises(Interrupted):
-        pretrain(small(), tmp_path, told=Stopping(after), **FREE)
+        pretrain(small(), tmp_path, told=Stopping(after, lambda: os.kill(os.getpid(), signal.SIGTERM)), **FREE)
     run = resume(next(unfinished(tmp_path)).path)
     assert weights(run) == weights(whole)
     assert run.record["stages"] == whole.record["stages"]

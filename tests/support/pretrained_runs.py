@@ -1,7 +1,8 @@
-"""Pretraining runs made by hand: a folder with weights that were never trained, and a record."""
+"""Pretraining runs: one made by hand, of weights that were never trained and a record; and how one is stopped."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from sslwang.models.encoder import make_encoder
 from sslwang.models.single import SingleNet
 from sslwang.models.weights import save_weights
+from sslwang.pretrain import Told
 from sslwang.runs import BEST, ENCODER, MODEL, PretrainRun
 
 
@@ -30,3 +32,22 @@ def make_run(folder: Path, arch: str = "small", norm: str = "group", seed: int =
     run = PretrainRun(folder, record)
     run.save()
     return run
+
+
+def weights(run: PretrainRun) -> list[bytes]:
+    """The files of weights of a run."""
+    return [(run.path / name).read_bytes() for name in (MODEL, ENCODER, BEST)]
+
+
+class Stopping(Told):
+    """Does something after so many batches, and keeps what is said."""
+
+    def __init__(self, after: int | None, act: Callable[[], Any] | None):
+        self.after, self.act, self.lines = after, act, []
+
+    def step(self, done, epoch, loss):
+        if done == self.after:
+            self.act()
+
+    def say(self, line):
+        self.lines.append(line)
