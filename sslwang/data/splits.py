@@ -49,15 +49,19 @@ class Side:
         left = int(np.ceil(width * self.part[0]))
         return left, 0, max(int(width * self.part[1]), left + 1), height
 
+    def lengths(self, room: int) -> tuple[int, int]:
+        """Least and largest side in px of a crop, where the shorter side of what may be shown is `room`."""
+        if room >= SMALLEST and not self.whole:
+            return SMALLEST, min(LARGEST, room)
+        return int(np.ceil(LEAST_SHARE * room)), room
+
     def tile(self, rng: np.random.Generator, size: int, index: int) -> np.ndarray:
         """A random square crop of 64 to 220 px of one image, resized and flipped at random: (size, size, 3) uint8.
 
         Of an image below 64 px, and of any if `whole`, it is four fifths to the whole of its shorter side.
         """
         left, top, right, bottom = self.area(index)
-        room = min(right - left, bottom - top)
-        parts = room >= SMALLEST and not self.whole
-        least, largest = (SMALLEST, min(LARGEST, room)) if parts else (int(np.ceil(LEAST_SHARE * room)), room)
+        least, largest = self.lengths(min(right - left, bottom - top))
         for _ in range(TRIES):
             side = int(rng.integers(least, largest + 1))
             x = int(rng.integers(left, right - side + 1))

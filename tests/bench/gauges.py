@@ -26,7 +26,6 @@ import platform
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -51,6 +50,7 @@ from torchvision.models import resnet18
 from diagnose import registry
 from diagnose import watch as watched
 from diagnose.watch import Watch
+from sslwang.circumstances import commit
 
 SKIP = 8  # steps at the start of a turn: buffers are made, caches are cold
 TURNS = 20  # of every variant in a round
@@ -461,14 +461,6 @@ def row(variant: Variant) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def commit() -> str:
-    """The commit of this tree, if git is there to say."""
-    with contextlib.suppress(OSError):
-        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-        return found.stdout.strip() or "unknown"
-    return "unknown"
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -489,7 +481,7 @@ def main() -> None:
     lines = [
         "# What recording costs",
         "",
-        f"{datetime.date.today()}, commit {commit()}, {platform.processor() or platform.machine()}, "
+        f"{datetime.date.today()}, commit {commit() or 'unknown'}, {platform.processor() or platform.machine()}, "
         f"{os.cpu_count()} cores, {options.threads} threads, torch {torch.__version__}; "
         f"load before: {os.getloadavg()[0]:.1f}.",
         "",

@@ -270,7 +270,7 @@ def most(rows: int = 4000, whole: bool = False, sides: bool = True) -> dict[str,
         whole: `data.crops` is `whole`.
         sides: it sees whether the crop was mirrored; else left and right stay unknown.
     """
-    side, rng, cutter = splits.Side(photos(SEEN), splits.TRAIN_PART), np.random.default_rng(0), Cutter(64, 2)
+    side, rng, cutter = splits.Side(photos(SEEN), splits.TRAIN_PART, whole), np.random.default_rng(0), Cutter(64, 2)
     offsets = np.arange(cutter.cell - cutter.side + 1)
 
     def along(place: int, low: int, high: int, crop: int) -> np.ndarray:
@@ -284,9 +284,7 @@ def most(rows: int = 4000, whole: bool = False, sides: bool = True) -> dict[str,
     def box(place: int, image: int) -> np.ndarray:
         "How likely a box is of each of four places."
         left, top, right, bottom = side.area(image)
-        room = min(right - left, bottom - top)
-        least, largest = (math.ceil(splits.LEAST_SHARE * room), room) if whole else (
-            splits.SMALLEST, min(splits.LARGEST, room))  # fmt: skip
+        least, largest = side.lengths(min(right - left, bottom - top))
         crop = int(rng.integers(least, largest + 1))
         down, across = along(place // 2, top, bottom, crop), along(place % 2, left, right, crop)
         return np.outer(down, across if sides else [0.5, 0.5]).flatten()

@@ -19,7 +19,6 @@ import os
 import platform
 import random
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sslwang.circumstances import commit
 from sslwang.data.images import ImageFiles
 from sslwang.data.loaders import ReplayLoader
 from sslwang.data.photos import SEEN, photos
@@ -200,12 +200,11 @@ def page(rounds: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         files = Side(ImageFiles(write_files(Path(folder)), keep=1))
         memory = Side(photos(SEEN))
-        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
         load = os.getloadavg()[0]
         lines = [
             "# Unmix with the sources of a row taken from the batch",
             "",
-            f"{datetime.datetime.now(datetime.UTC).date()}, commit {found.stdout.strip() or 'unknown'}, "
+            f"{datetime.datetime.now(datetime.UTC).date()}, commit {commit() or 'unknown'}, "
             f"{platform.machine()}, {os.cpu_count()} cores, 1 thread, torch {torch.__version__}; "
             f"load before: {load:.1f}. CPU seconds; medians over {rounds} rounds, [least, largest].",
             "",
