@@ -116,15 +116,18 @@ def _named(func: Any) -> str:
     return f"{func.__module__}.{func.__qualname__}"
 
 
+def device_name(device: torch.device) -> str:
+    """A GPU by its own name, anything else with the kind of machine."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Device, memory, versions and git commit, as a report shows them."""
     import psutil
 
     memory = psutil.virtual_memory()
     facts: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{device.type} ({platform.machine()})",
+        "device": device_name(device),
         "cpu threads": torch.get_num_threads(),
         "memory": f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free",
         "python": platform.python_version(),

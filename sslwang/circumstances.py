@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from diagnose.identity import packages
-from diagnose.subject import environment
+from diagnose.subject import device_name
 
 HERE = Path(__file__).parent
 TELLS = (  # of this package: what only shows results, or makes weights, which count by their own tensors
@@ -70,7 +70,7 @@ def circumstances(device: str | torch.device) -> dict[str, Any]:
         **({} if known is None else {"commit": known}),
         "code": fingerprint(),
         "versions": packages(),
-        "device": environment(torch.device(device))["device"],
+        "device": device_name(torch.device(device)),
         "machine": f"{platform.machine()} with {os.cpu_count()} cores",
     }
 
