@@ -1,4 +1,4 @@
-"""What options of several commands mean: settings of a task, and lists of numbers."""
+"""Options of several commands, and what they mean: settings of a task, and lists of numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ import typer
 from diagnose.errors import DiagnoseError
 
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the task.")]
+MethodsOption = Annotated[str, typer.Option(help="Of knn, probe and finetune.")]
+FractionsOption = Annotated[str, typer.Option(help="Of the labels, each class alike.")]
+LabelledSizeOption = Annotated[
+    int | None, typer.Option(min=8, help="Pixels of labelled images; those of the pretraining if not given.")
+]
+BalancedOption = Annotated[bool, typer.Option("--balanced/--as-is", help="Fine-tune with classes drawn equally often.")]
+DrawsOption = Annotated[
+    int, typer.Option(min=1, help="Choices of labels a seed that knn and probe are averaged over; cheap.")
+]
+JobsOption = Annotated[int, typer.Option(min=1, help="Processes of one thread each; 1 stays in one.")]
+ChangedCodeOption = Annotated[
+    bool, typer.Option("--changed-code", help="Keep what other code has computed; the page says so.")
+]
 
 
 def named(pairs: Iterable[str] | None, option: str = "--set") -> dict[str, str]:

@@ -8,38 +8,40 @@ from typing import Annotated
 
 import typer
 
+from sslwang.commands._options import (
+    BalancedOption,
+    ChangedCodeOption,
+    DrawsOption,
+    FractionsOption,
+    JobsOption,
+    LabelledSizeOption,
+    MethodsOption,
+)
+
 
 def evaluate(
     runs: Annotated[list[Path], typer.Option("--from", metavar="RUN", help="A run of `pretrain`; give several.")],
     data: Annotated[
         str, typer.Option(help="photos, imagewang, fashion-mnist, digits, faces, or a folder with train/ and val/.")
     ] = "photos",
-    methods: Annotated[str, typer.Option(help="Of knn, probe and finetune.")] = "knn,probe,finetune",
-    fractions: Annotated[str, typer.Option(help="Of the labels, each class alike.")] = "0.01,0.1,1",
+    methods: MethodsOption = "knn,probe,finetune",
+    fractions: FractionsOption = "0.01,0.1,1",
     seeds: Annotated[str, typer.Option(help="At least 3, or nothing is concluded.")] = "0,1,2",
     which: Annotated[str, typer.Option(help="Weights of a run: last or best.")] = "last",
-    size: Annotated[
-        int | None, typer.Option(min=8, help="Pixels of labelled images; those of the pretraining if not given.")
-    ] = None,
+    size: LabelledSizeOption = None,
     inputs: Annotated[
         str, typer.Option(help="standardised (each image by itself), normalised, or auto: as the pretext task did.")
     ] = "auto",
     steps: Annotated[int, typer.Option("--finetune-steps", min=1, help="Batches of every fine-tuning.")] = 200,
     unfreeze: Annotated[str, typer.Option(help="all, gradual or none.")] = "all",
-    balanced: Annotated[
-        bool, typer.Option("--balanced/--as-is", help="Fine-tune with classes drawn equally often.")
-    ] = False,
-    draws: Annotated[
-        int, typer.Option(min=1, help="Choices of labels a seed that knn and probe are averaged over; cheap.")
-    ] = 5,
+    balanced: BalancedOption = False,
+    draws: DrawsOption = 5,
     baselines: Annotated[
         bool, typer.Option("--baselines/--no-baselines", help="For a quick look leave out autoencoder and SimCLR.")
     ] = True,
     device: str = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Processes of one thread each; 1 stays in one.")] = 1,
-    changed_code: Annotated[
-        bool, typer.Option("--changed-code", help="Keep what other code has computed; the page says so.")
-    ] = False,
+    jobs: JobsOption = 1,
+    changed_code: ChangedCodeOption = False,
     out: Annotated[
         Path, typer.Option(help="Folder that is written; what this code has put there is not computed again.")
     ] = Path("evaluated"),

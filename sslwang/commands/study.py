@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sslwang.commands import _options as options
+from sslwang.commands._options import (
+    BalancedOption,
+    ChangedCodeOption,
+    DrawsOption,
+    FractionsOption,
+    JobsOption,
+    LabelledSizeOption,
+    MethodsOption,
+)
 
 if TYPE_CHECKING:
     from sslwang.pretext import Pretext
@@ -28,29 +37,21 @@ def study(
     to: Annotated[
         str, typer.Option(help="Labelled sources that are transferred to; the data themselves if not given.")
     ] = "",
-    methods: Annotated[str, typer.Option(help="Of knn, probe and finetune.")] = "knn,probe,finetune",
-    fractions: Annotated[str, typer.Option(help="Of the labels, each class alike.")] = "0.01,0.1,1",
+    methods: MethodsOption = "knn,probe,finetune",
+    fractions: FractionsOption = "0.01,0.1,1",
     seeds: Annotated[str, typer.Option(help="Of pretraining and evaluation; at least 3.")] = "0,1,2",
-    size: Annotated[
-        int | None, typer.Option(min=8, help="Pixels of labelled images; those of the pretraining if not given.")
-    ] = None,
+    size: LabelledSizeOption = None,
     inputs: Annotated[str, typer.Option(help="standardised, normalised, or auto: as the tasks did.")] = "auto",
     finetune_steps: Annotated[int, typer.Option(min=1, help="Batches of every fine-tuning.")] = 200,
     unfreeze: Annotated[str, typer.Option(help="all, gradual or none.")] = "all",
-    balanced: Annotated[
-        bool, typer.Option("--balanced/--as-is", help="Fine-tune with classes drawn equally often.")
-    ] = False,
-    draws: Annotated[
-        int, typer.Option(min=1, help="Choices of labels a seed that knn and probe are averaged over; cheap.")
-    ] = 5,
+    balanced: BalancedOption = False,
+    draws: DrawsOption = 5,
     gate: Annotated[
         str, typer.Option(help="verify: a pass of every task is asked for; examine: made if missing; skip: noted.")
     ] = "skip",
     device: str = "auto",
-    jobs: Annotated[int, typer.Option(min=1, help="Processes of one thread each; 1 stays in one.")] = 1,
-    changed_code: Annotated[
-        bool, typer.Option("--changed-code", help="Keep what other code has computed; the page says so.")
-    ] = False,
+    jobs: JobsOption = 1,
+    changed_code: ChangedCodeOption = False,
     out: Annotated[
         Path, typer.Option(help="Folder of runs and cells; what this code has put there is not computed again.")
     ] = Path("evaluated"),
