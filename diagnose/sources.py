@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
-from diagnose.sampling import SAMPLE, Copy, Places, Reduced, Samples, Window, sample
-from diagnose.stats import LIMITS, Summary, at_limits, dots, exact, plain, real, squares, tensors
+from diagnose.sampling import SAMPLE, Copy, Places, Reading, Reduced, Samples, Window, lies, lying, sample
+from diagnose.stats import LIMITS, Summary, at_limits, dense, dots, exact, plain, read, real, squares, tensors
 
 OVERWRITTEN_EVERY = 8  # recorded steps: an output that is overwritten in place must be copied in the middle of the pass
 _KEY = "diagnose.watch"  # among a module's forward hooks
@@ -33,7 +33,8 @@ class ActivationSource:
 
     def __init__(self, steps: int, whole: bool = False):
         self.samples, self.whole = Samples(steps), whole
-        self._packed: list[tuple[list[tuple[int, Call]], np.ndarray]] = []
+        self._packed: list[tuple[int, list[Call], np.ndarray]] = []
+        self._packed_bytes = 0
         self._saturated: list[tuple[int, Call, Tensor]] = []
         self._keys: list[tuple[str, type[nn.Module], int]] = []  # of the outputs of a pass: name, kind and part
         self._outputs: list[Tensor] = []
@@ -121,7 +122,7 @@ class ActivationSource:
             changed = tuple([t._version != v for t, v in zip(outputs, self._versions)])
             self._overwritten.update(c.layer for c, gone in zip(sequence.calls, changed) if gone)
         self._forget()
-        about = tuple([(t.shape, t.dtype, t.device) for t in outputs]), changed
+        about = _about(outputs), changed
         known = sequence.passes.get(about)
         if known is None:
             known = self._pass(sequence.calls, outputs, changed)
@@ -135,10 +136,16 @@ class ActivationSource:
         return found
 
     def _take_samples(self, place: int, step: int, known: _Pass, outputs: list[Tensor]) -> None:
+        if known.lying is not None:
+            addresses = np.array([outputs[i].data_ptr() for i in known.there])
+            packed = read(addresses, known.lying, False, True, step + 1)
+            self._packed.append((place, known.there_calls, packed))
+            self._packed_bytes = packed.nbytes
         if known.large:
-            keys = [(place, known.calls[i]) for i in known.large]
-            self._packed.append((keys, exact([outputs[i] for i in known.large], kurtosis=False)))
-        if known.copies is None:
+            packed = exact([outputs[i] for i in known.large], kurtosis=False)
+            self._packed.append((place, [known.calls[i] for i in known.large], packed))
+        self.sizes.update(known.sizes)
+        if known.small and known.copies is None:
             named = [(known.calls[i], sample(outputs[i], step + 1)) for i in known.small]
             copies = [(copy, [known.small[i] for i in members]) for copy, members in self.samples.copies(named)]
             if known.repeats:
@@ -146,13 +153,12 @@ class ActivationSource:
             view = dict(zip(known.small, (v for _, v in named)))
             for copy, members in copies:
                 self.samples.take(place, copy, [view[i] for i in members])
-        else:
+        elif known.small:
             for copy, members in known.copies:
                 self.samples.take(place, copy, [window.view(outputs[i], step + 1) for i, window in members])
         for i in known.limited:
             at = at_limits(self.kinds[known.calls[i]], sample(outputs[i], step + 1).float())
             self._saturated.append((place, known.calls[i], at.float().mean()))
-        self.sizes.update(known.sizes)
 
     def _sequence(self, keys: tuple) -> _Sequence:
         "The calls of a pass: of every output which module's, which of its calls, and which part."
@@ -178,18 +184,23 @@ class ActivationSource:
                 )
         chosen = [i for i, t in enumerate(outputs) if t.numel() and not t.is_complex() and not (changed and changed[i])]
         mine, their = [outputs[i] for i in chosen], [calls[i] for i in chosen]
-        large = [i for i, t in enumerate(mine) if self.whole and t.numel() > SAMPLE]
-        small = [i for i, t in enumerate(mine) if not (self.whole and t.numel() > SAMPLE)]
+        there = [i for i, t in enumerate(mine) if lies(t)]
+        others = [i for i in range(len(mine)) if i not in set(there)]
+        large = [i for i in others if self.whole and mine[i].numel() > SAMPLE]
+        small = [i for i in others if not (self.whole and mine[i].numel() > SAMPLE)]
         limited = [i for i, call in enumerate(their) if self.kinds[call] in LIMITS]
         repeats = all(t.layout == torch.strided for t in mine)
         sizes = {call: t.numel() for call, t in zip(their, mine)}
-        return _Pass(None if len(chosen) == len(calls) else chosen, their, large, small, limited, sizes, repeats)
+        rows = lying([mine[i] for i in there], self.whole) if there else None
+        return _Pass(
+            None if len(chosen) == len(calls) else chosen, their, there, large, small, limited, sizes, repeats, rows
+        )
 
     def reduce(self, moments: list[Moment]) -> Activations:
         """The statistics of what was taken; the memory is free for the next block."""
         found = self.samples.reduce(len(moments), False)
         if self._packed:
-            found = _joined(found, self._packed, list(self._calls.values()))
+            found = _joined(found, self._packed, self._calls.values())
         rows = Rows(moments, found.places, found.names, found.packed)
         shares = to_host([v for _, _, v in self._saturated])
         saturated = rows.column({(k, c): float(v) for (k, c, _), v in zip(self._saturated, shares)})
@@ -199,7 +210,7 @@ class ActivationSource:
     @property
     def bytes_a_step(self) -> int:
         """Memory that one recorded step takes."""
-        return self.samples.bytes_a_step
+        return self.samples.bytes_a_step + self._packed_bytes
 
     def resize(self, steps: int) -> None:
         """Hold so many recorded steps from now on."""
@@ -218,19 +229,25 @@ class _Pass:
     Attributes:
         chosen: indices of the outputs that are recorded, None for all; the other indices count these only.
         calls: of the recorded ones.
-        large: to be read whole. small: to be sampled, by `copies`. limited: of bounded activations.
+        there: to be read where they are, as `lying` tells. large: to be read whole. small: to be sampled, by `copies`.
+        limited: of bounded activations.
         sizes: elements of every call's output.
         repeats: whether another pass that looks like this one can be done by the same copies.
     """
 
     chosen: list[int] | None
     calls: list[Call]
+    there: list[int]
     large: list[int]
     small: list[int]
     limited: list[int]
     sizes: dict[Call, int]
     repeats: bool
+    lying: Any
     copies: list[tuple[Copy, list[tuple[int, Window]]]] | None = None
+
+    def __post_init__(self):
+        self.there_calls = [self.calls[i] for i in self.there]
 
 
 class _Sequence(NamedTuple):
@@ -247,16 +264,26 @@ def _keep(known: dict, key: Any, value: Any) -> None:
     known[key] = value
 
 
-def _joined(found: Reduced, packed: list[tuple[list[tuple[int, Any]], np.ndarray]], order: list) -> Reduced:
-    "Samples, and what was read whole, by step; within a step by `order`."
-    keys = [*zip(found.places.tolist(), found.names), *(k for of_step, _ in packed for k in of_step)]
-    values = np.concatenate([found.packed, *(p for _, p in packed)])
-    rank = {name: i for i, name in enumerate(order)}
-    by_order = sorted(range(len(keys)), key=lambda i: (keys[i][0], rank[keys[i][1]]))
+def _joined(found: Reduced, packed: list[tuple[int, list[Any], np.ndarray]], order: Iterable) -> Reduced:
+    "Samples, and what was read where it is, by step; within a step by `order`."
     result = Reduced()
-    result.places = np.array([keys[i][0] for i in by_order], dtype=np.int64)
-    result.names, result.packed = [keys[i][1] for i in by_order], values[by_order]
+    places = [found.places, *(np.full(len(p), place) for place, _, p in packed)]
+    result.names = [*found.names, *(name for _, names, _ in packed for name in names)]
+    result.places, result.packed = np.concatenate(places), np.concatenate([found.packed, *(p for _, _, p in packed)])
+    if len(found.places) or len({place for place, _, _ in packed}) < len(packed):
+        rank = {name: i for i, name in enumerate(order)}
+        by_order = np.lexsort((np.array([rank[n] for n in result.names]), result.places))
+        result.places, result.packed = result.places[by_order], result.packed[by_order]
+        result.names = [result.names[i] for i in by_order.tolist()]
     return result
+
+
+def _about(outputs: list[Tensor]) -> tuple:
+    "Shape, stride, kind and device of each, to know them again by."
+    try:
+        return tuple([(t.shape, t.stride(), t.dtype, t.device) for t in outputs])
+    except RuntimeError:  # a sparse one has no stride
+        return tuple([(t.shape, t.layout, t.dtype, t.device) for t in outputs])
 
 
 def modules(model: nn.Module, refused: dict[str, str]) -> list[tuple[str, nn.Module]]:
@@ -331,12 +358,12 @@ class ParameterSource:
         plan = self._plans.get(which)
         if plan is None or not plan.holds(values):
             named = [(n, sample(t)) for n, t in zip(self.named, values) if t is not None]
-            about = [None if t is None else (t.shape, t.dtype, t.device, t.layout) for t in values]
+            about = [None if t is None else (t.shape, t.dtype, t.device, _stride(t)) for t in values]
             if plan is None or plan.about != about or not plan.plain:
                 plan = self._plans[which] = _Plan(about, into.copies(named))
             plan.look(values, [v for _, v in named])
-        for copy, views in plan.views:
-            into.take(place, copy, views)
+        for copy, views, reading in plan.views:
+            into.take(place, copy, views, reading)
         plan.let_go()
 
     def _grads(self) -> list[Tensor | None]:
@@ -511,12 +538,16 @@ class ParameterSource:
         self._missing, self._sparse, self._exact = [], {}, []
 
 
+def _stride(t: Tensor) -> tuple[int, ...] | None:
+    return t.stride() if t.layout == torch.strided else None
+
+
 class _Plan:
     "How to copy samples of tensors of these shapes and kinds: by the same views as long as they stay where they are."
 
     def __init__(self, about: list[tuple | None], copies: list[tuple[Copy, list[int]]]):
         self.about, self.views = about, []
-        self.plain = all(a is None or a[3] == torch.strided for a in about)
+        self.plain = all(a is None or (a[3] is not None and dense(a[0], a[3])) for a in about)  # samples are views
         self._copies, self._looks = copies, 0
         self._values: list[Tensor | None] = []
         self._there: list[Tensor] = []
@@ -526,7 +557,10 @@ class _Plan:
         """Take these tensors from now on."""
         self._values, self._there = list(values), [t for t in values if t is not None]
         self._where = [t.data_ptr() for t in self._there] if self.plain else []
-        self.views = [(copy, [views[i] for i in members]) for copy, members in self._copies]
+        self.views = []
+        for copy, members in self._copies:
+            mine = [views[i] for i in members]
+            self.views.append((copy, mine, Reading.of(mine)))
         self._looks += 1
 
     def holds(self, values: list[Tensor | None]) -> bool:

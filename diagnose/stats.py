@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from diagnose.packed import BINS, CHUNK, FIELDS, NEAR, NOTHING, PUT, WINDOW, Summary
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -117,59 +122,13 @@ def rows_changed(before: Tensor, after: Tensor, tolerance: float = 1e-5) -> list
 
 # ---- the statistics kernel: many tensors in one pass -----------------------------------------------------------
 
-BINS = 64  # of a histogram: 31 of negative numbers, zero, 31 of positive ones, and one for what is not finite
-_WINDOW = 30  # bins of each sign below the largest magnitude: 15 octaves, two bins an octave
 _LIFT = 24  # float32's smallest denormal times 2^24 is a normal number, so that only zero has an exponent of zero
 _FULL = 512  # bins of one sign, as the bits give them: 8 of the exponent and the first of the mantissa
 _BIAS = 2 * (127 + _LIFT)  # index of the half-octave that starts at 1
 _SAFE = (-100, 120)  # half-octaves whose squares float32 holds; what lies outside is done in float64
-_NEAR = 0.9  # share of the mean's square in that of the numbers from which on their difference is taken in float64
-_CHUNK = 16  # elements that stand together in memory: a cache line of float32; they are correlated
 _PART = 2**18  # elements taken at a time, so that the memory to work in stays in the cache
+_MOST_THREADS = 8  # the memory is the bound then
 _ROWS = 256  # rows taken at a time, so that their histograms stay in it too
-_NOTHING = -10000
-FIELDS = ("count", "mean", "std", "min", "max", "kurtosis", "zeros", "negatives", "nonfinite", "error", "top")
-_PUT = {field: i for i, field in enumerate(FIELDS)}
-
-
-class Summary:
-    """Statistics of many tensors, one row each, as NumPy arrays: an attribute for each of `FIELDS`, and `histogram`.
-
-    Attributes:
-        count: elements read.
-        mean, std, min, max, kurtosis: of the finite elements; NaN if there is none. `std` is the population's,
-            `kurtosis` Fisher's, 0 for a normal distribution (NaN unless asked for), `min` and `max` NaN unless exact.
-        zeros, negatives, nonfinite: shares in [0, 1] of the elements read; minus zero is a zero.
-        error: standard error of the mean, from the spread between chunks of 16 neighbours (Cochran 1977, ch. 9:
-            neighbours are correlated, so chunks are the sampling unit); NaN for fewer than 8 whole chunks.
-        top: which half-octave holds the largest finite magnitude, counted from the one that starts at 1; −10000 if
-            none is above zero. See `histogram_edges`.
-        histogram: [rows, 64] counts, in ascending order of value, the last one what is not finite. Two bins an octave,
-            with edges at 1 and 1.5 times powers of two that are the same for every tensor at every step; the 15
-            octaves below `top` have bins of their own, what is smaller shares one bin of each sign.
-    """
-
-    count: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    min: np.ndarray
-    max: np.ndarray
-    kurtosis: np.ndarray
-    zeros: np.ndarray
-    negatives: np.ndarray
-    nonfinite: np.ndarray
-    error: np.ndarray
-    top: np.ndarray
-    histogram: np.ndarray
-
-    def __init__(self, packed: np.ndarray):
-        for i, field in enumerate(FIELDS):
-            setattr(self, field, packed[:, i])
-        self.histogram = packed[:, len(FIELDS) :]
-
-    def l2(self, size: np.ndarray) -> np.ndarray:
-        """L2 norm of the finite elements of tensors of `size` elements, scaled up from what was read."""
-        return np.sqrt(size * (1 - self.nonfinite)) * np.hypot(self.mean, self.std)
 
 
 class Layout:
@@ -179,7 +138,7 @@ class Layout:
         self.widths = np.array(list(widths), dtype=np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.widths)])
         self.even = int(self.widths[0]) if len(set(self.widths.tolist())) == 1 else 0  # 0: of unequal width
-        self.chunks = self.even // _CHUNK if self.even % _CHUNK == 0 and self.even >= 8 * _CHUNK else 0
+        self.chunks = self.even // CHUNK if self.even % CHUNK == 0 and self.even >= 8 * CHUNK else 0
         self.parts: list[Layout] = []  # in which the work is done, so that it stays in the cache
         self._offsets: dict[torch.device, Tensor] = {}
         self._lengths: dict[tuple[torch.device, int], Tensor] = {}
@@ -255,6 +214,16 @@ def statistics(lines: Tensor, layout: Layout, counts: np.ndarray, kurtosis: bool
         [steps, rows, len(FIELDS) + 64] float64, to be read as `Summary` row by row.
     """
     steps, device = len(lines), lines.device
+    if layout.width and on_host(lines):
+        host = compiled()
+        k, r = np.nonzero(counts[:steps])
+        packed = np.full((steps, len(layout), len(FIELDS) + BINS), math.nan)
+        addresses = lines.data_ptr() + 4 * (k * lines.stride(0) + layout.starts[r])
+        found = read(addresses, host.Rows.whole(counts[k, r]), kurtosis, extremes)
+        if steps * len(layout) == len(found):
+            return found.reshape(packed.shape)
+        packed[k, r] = found
+        return packed
     packed = torch.full((steps, len(layout), len(FIELDS) + BINS), math.nan, dtype=torch.float64, device=device)
     for first, part in layout.split():
         begin = int(layout.starts[first])
@@ -268,9 +237,21 @@ def statistics(lines: Tensor, layout: Layout, counts: np.ndarray, kurtosis: bool
     return packed
 
 
+def compiled() -> ModuleType:
+    """`diagnose.compiled`, imported at the first use: that takes half a second."""
+    from diagnose import compiled
+
+    return compiled
+
+
+def on_host(tensor: Tensor) -> bool:
+    """Whether `compiled` reads this tensor; PyTorch does the others, on whatever device they are."""
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and compiled().enabled()
+
+
 def _accumulate(packed: Tensor, x: Tensor, layout: Layout, kurtosis: bool, extremes: bool) -> None:
     "Sums in the places of mean and std, and the histogram; with padding among the zeros."
-    put, (steps, rows) = _PUT, packed.shape[:2]
+    put, (steps, rows) = PUT, packed.shape[:2]
     work = _scratch(x.numel(), x.dtype, x.device).view(x.shape)
     where = _bits(x, work)
     where += layout.offsets(steps, x.device)
@@ -305,23 +286,23 @@ def _finish(
     packed: np.ndarray, lines: Tensor, layout: Layout, counts: np.ndarray, kurtosis: bool, extremes: bool
 ) -> None:
     "Statistics from the sums, on the host; rows of which the sums cannot be trusted are read again in float64."
-    put, n = {f: packed[:, :, i] for f, i in _PUT.items()}, np.maximum(counts, 1).astype(np.float64)
+    put, n = {f: packed[:, :, i] for f, i in PUT.items()}, np.maximum(counts, 1).astype(np.float64)
     histogram, short = packed[:, :, len(FIELDS) :], counts < layout.widths
-    histogram[:, :, _WINDOW + 1] -= layout.widths - counts
+    histogram[:, :, WINDOW + 1] -= layout.widths - counts
     put["count"][:] = counts
-    put["zeros"][:] = histogram[:, :, _WINDOW + 1] / n
-    put["negatives"][:] = histogram[:, :, : _WINDOW + 1].sum(2) / n
+    put["zeros"][:] = histogram[:, :, WINDOW + 1] / n
+    put["negatives"][:] = histogram[:, :, : WINDOW + 1].sum(2) / n
     put["nonfinite"][:] = histogram[:, :, -1] / n
     mean, second = put["mean"] / n, put["std"] / n
     variance = second - mean**2
     put["mean"][:], put["std"][:] = mean, np.sqrt(np.maximum(variance, 0))
     if layout.chunks:
-        put["error"][:] /= _CHUNK * (layout.chunks * (layout.chunks - 1)) ** 0.5
+        put["error"][:] /= CHUNK * (layout.chunks * (layout.chunks - 1)) ** 0.5
         put["error"][short] = math.nan
     put["kurtosis"][:] = np.where(variance > 0, put["kurtosis"] / n - 3, math.nan)
     top = put["top"]
-    odd = (histogram[:, :, -1] > 0) | ((top > _NOTHING) & ((top < _SAFE[0]) | (top > _SAFE[1])))
-    near = (mean**2 > _NEAR * second) & (second > 0)
+    odd = (histogram[:, :, -1] > 0) | ((top > NOTHING) & ((top < _SAFE[0]) | (top > _SAFE[1])))
+    near = (mean**2 > NEAR * second) & (second > 0)
     again = odd.copy()
     if kurtosis or extremes:
         again |= short  # padding is among the extremes, and was not what the mean is of
@@ -332,10 +313,10 @@ def _finish(
         new = precisely(_elements(lines, layout, k, r, counts), counts[k, r], bool(odd.any()))
         asked = ("kurtosis",) * kurtosis + ("min", "max") * extremes
         for field in ("mean", "std", "zeros", "negatives", "nonfinite", *asked):
-            put[field][k, r] = new[:, _PUT[field]]
+            put[field][k, r] = new[:, PUT[field]]
         put["error"][odd] = math.nan
         if odd.any():
-            top[k, r], histogram[k, r] = new[:, _PUT["top"]], new[:, len(FIELDS) :]
+            top[k, r], histogram[k, r] = new[:, PUT["top"]], new[:, len(FIELDS) :]
     if near.any():
         k, r = np.nonzero(near)
         put["mean"][k, r], put["std"][k, r], fourth = _moments(_elements(lines, layout, k, r, counts), counts[k, r])
@@ -366,12 +347,22 @@ def _moments(values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def squares(a: Tensor, b: Tensor | None, layout: Layout) -> np.ndarray:
     """[steps, rows] sums of squares of the rows of a, or of a − b; b may be one step for all."""
+    if on_host(a):
+        return _in_pairs(compiled().dots, a, a, layout) if b is None else _in_pairs(compiled().apart, a, b, layout)
     return _over_steps(a, b, layout, lambda x, y, work: x if y is None else torch.sub(x, y, out=work), True)
 
 
 def dots(a: Tensor, b: Tensor, layout: Layout) -> np.ndarray:
     """[steps, rows] dot products of the rows of a and b."""
+    if on_host(a):
+        return _in_pairs(compiled().dots, a, b, layout)
     return _over_steps(a, b, layout, lambda x, y, work: torch.mul(x, y, out=work), False)
+
+
+def _in_pairs(function: Callable, a: Tensor, b: Tensor, layout: Layout) -> np.ndarray:
+    found = np.empty((len(a), len(layout)))
+    function(a.numpy(), b.numpy(), layout.starts, found)
+    return found
 
 
 def _over_steps(a: Tensor, b: Tensor | None, layout: Layout, function: Callable, square: bool) -> np.ndarray:
@@ -402,7 +393,7 @@ def precisely(values: np.ndarray, lengths: np.ndarray, histogram: bool = True) -
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     row = np.repeat(np.arange(len(lengths)), lengths)
     packed = np.full((len(lengths), len(FIELDS) + BINS), math.nan)
-    put = {f: packed[:, i] for f, i in _PUT.items()}
+    put = {f: packed[:, i] for f, i in PUT.items()}
     finite = np.isfinite(values)
     count = np.add.reduceat(finite, starts, dtype=np.float64)
     put["count"][:], put["nonfinite"][:] = lengths, 1 - count / lengths
@@ -426,11 +417,11 @@ def precisely(values: np.ndarray, lengths: np.ndarray, histogram: bool = True) -
     if histogram:
         mantissa, exponent = np.frexp(np.where(finite, values, 0.0))  # mantissa in [0.5, 1)
         half = 2 * (exponent.astype(np.int64) - 1) + (np.abs(mantissa) >= 0.75)
-        half[mantissa == 0] = _NOTHING
+        half[mantissa == 0] = NOTHING
         top = np.maximum.reduceat(half, starts)
-        below = np.minimum(top[row] - half, _WINDOW)  # 0 for the largest, _WINDOW for what shares one bin
+        below = np.minimum(top[row] - half, WINDOW)  # 0 for the largest, WINDOW for what shares one bin
         place = np.where(mantissa < 0, below, BINS - 2 - below)
-        place[mantissa == 0] = _WINDOW + 1
+        place[mantissa == 0] = WINDOW + 1
         place[~finite] = BINS - 1
         put["top"][:] = top
         packed[:, len(FIELDS) :] = np.bincount(row * BINS + place, minlength=len(lengths) * BINS).reshape(-1, BINS)
@@ -479,20 +470,67 @@ def exact(tensors: Sequence[Tensor], kurtosis: bool = True) -> np.ndarray:
         TypeError: a tensor is complex: magnitude or parts, whichever is meant, must be chosen by the caller.
     """
     packed = np.full((len(tensors), len(FIELDS) + BINS), math.nan)
-    put, counted = {f: packed[:, i] for f, i in _PUT.items()}, np.zeros((len(tensors), 2, _FULL), dtype=np.int64)
     flats = [_flat(t) for t in tensors]
+    there = np.array([on_host(flat) for flat in flats], dtype=bool)
+    if there.any():
+        packed[there] = _exact_on_host([f for f, host in zip(flats, there) if host], kurtosis)
+    if not there.all():
+        packed[~there] = _exact([f for f, host in zip(flats, there) if not host], kurtosis)
+    return packed
+
+
+def _exact_on_host(flats: list[Tensor], kurtosis: bool) -> np.ndarray:
+    rows = compiled().Rows.whole(np.array([f.numel() for f in flats], dtype=np.int64))
+    return read(np.array([f.data_ptr() for f in flats]), rows, kurtosis, True)
+
+
+def read(addresses: np.ndarray, rows: Any, kurtosis: bool, extremes: bool, shift: int = 0) -> np.ndarray:
+    """`compiled.statistics`; where it is much, in as many threads as PyTorch uses: what is compiled lets others run."""
+    host = compiled()
+    count = min(torch.get_num_threads(), _MOST_THREADS, rows.total // _PART) if rows.total > 2 * _PART else 1
+    if count < 2:
+        return host.statistics(addresses, rows, kurtosis, extremes, shift)
+    packed = np.empty((len(addresses), len(FIELDS) + BINS))
+    shares, load = [[] for _ in range(count)], [0] * count
+    for i in np.argsort(-rows.lengths).tolist():  # the largest first, each to who has least
+        least = load.index(min(load))
+        shares[least].append(i)
+        load[least] += rows.lengths[i]
+
+    def of(share: list[int]) -> None:
+        packed[share] = host.statistics(addresses[share], rows.of(share), kurtosis, extremes, shift)
+
+    others = [_threads().submit(of, share) for share in shares[1:] if share]
+    of(shares[0])
+    for other in others:
+        other.result()
+    return packed
+
+
+@lru_cache(1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_MOST_THREADS - 1, thread_name_prefix="diagnose.stats")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a child process has none of them
+
+
+def _exact(flats: list[Tensor], kurtosis: bool) -> np.ndarray:
+    packed = np.full((len(flats), len(FIELDS) + BINS), math.nan)
+    put, counted = {f: packed[:, i] for f, i in PUT.items()}, np.zeros((len(flats), 2, _FULL), dtype=np.int64)
     sums = [_sums(flat, counts) for flat, counts in zip(flats, counted)]
     count, total, square, put["min"][:], put["max"][:] = np.array(sums).reshape(-1, 5).T
     n = np.maximum(count, 1)
     top, histogram = _folded_on_host(counted)
     put["count"][:], put["top"][:], packed[:, len(FIELDS) :] = count, top, histogram
-    put["zeros"][:], put["nonfinite"][:] = histogram[:, _WINDOW + 1] / n, histogram[:, -1] / n
-    put["negatives"][:] = histogram[:, : _WINDOW + 1].sum(1) / n
+    put["zeros"][:], put["nonfinite"][:] = histogram[:, WINDOW + 1] / n, histogram[:, -1] / n
+    put["negatives"][:] = histogram[:, : WINDOW + 1].sum(1) / n
     with np.errstate(all="ignore"):
         mean, second = total / n, square / n
         put["mean"][:], put["std"][:] = mean, np.sqrt(np.maximum(second - mean**2, 0))
-        odd = (histogram[:, -1] > 0) | ((top > _NOTHING) & ((top < _SAFE[0]) | (top > _SAFE[1])))
-        near = (mean**2 > _NEAR * second) & (second > 0)
+        odd = (histogram[:, -1] > 0) | ((top > NOTHING) & ((top < _SAFE[0]) | (top > _SAFE[1])))
+        near = (mean**2 > NEAR * second) & (second > 0)
     for i, flat in enumerate(flats):
         if not count[i]:
             for field in ("mean", "std", "zeros", "negatives", "nonfinite"):
@@ -583,14 +621,14 @@ def _merged_rows(flat: Tensor, kurtosis: bool) -> np.ndarray:
 
 def _merged(parts: np.ndarray, flat: Tensor | None) -> np.ndarray:
     "The statistics of a whole from those of its parts; kurtosis, if wanted, from a second pass over the whole."
-    put = {f: parts[:, i] for f, i in _PUT.items()}
+    put = {f: parts[:, i] for f, i in PUT.items()}
     count, nonfinite = put["count"], put["nonfinite"]
     n, finite = count.sum(), count * (1 - nonfinite)
     whole = np.full(parts.shape[1], math.nan)
-    whole[_PUT["count"]] = n
+    whole[PUT["count"]] = n
     for field in ("zeros", "negatives", "nonfinite"):
-        whole[_PUT[field]] = (put[field] * count).sum() / n
-    whole[_PUT["top"]] = top = put["top"].max()
+        whole[PUT[field]] = (put[field] * count).sum() / n
+    whole[PUT["top"]] = top = put["top"].max()
     whole[len(FIELDS) :] = _aligned(parts[:, len(FIELDS) :], put["top"], top)
     used = finite > 0
     if not used.any():
@@ -599,25 +637,25 @@ def _merged(parts: np.ndarray, flat: Tensor | None) -> np.ndarray:
     size = max(np.abs(means).max(), stds.max(), 5e-324)
     mean = (share * (means / size)).sum()
     std = math.sqrt((share * ((stds / size) ** 2 + (means / size - mean) ** 2)).sum())
-    whole[_PUT["mean"]], whole[_PUT["std"]] = mean * size, std * size
-    whole[_PUT["min"]], whole[_PUT["max"]] = put["min"][used].min(), put["max"][used].max()
+    whole[PUT["mean"]], whole[PUT["std"]] = mean * size, std * size
+    whole[PUT["min"]], whole[PUT["max"]] = put["min"][used].min(), put["max"][used].max()
     if flat is not None and std > 0:
         fourth = 0.0
         for chunk in flat.split(_PART):
             z = chunk[torch.isfinite(chunk)].double() / size
             fourth += float(((z - mean) / std).pow(4).sum())
-        whole[_PUT["kurtosis"]] = fourth / finite.sum() - 3
+        whole[PUT["kurtosis"]] = fourth / finite.sum() - 3
     return whole
 
 
 def _aligned(histograms: np.ndarray, tops: np.ndarray, top: float) -> np.ndarray:
     "Histograms of several rows added up, each first moved to the window of the largest."
     total = np.zeros(BINS)
-    total[_WINDOW + 1], total[-1] = histograms[:, _WINDOW + 1].sum(), histograms[:, -1].sum()
-    down = np.minimum(top - tops, 2 * _WINDOW).astype(np.int64)[:, None]
-    place = np.minimum(np.arange(_WINDOW + 1) + down, _WINDOW)
-    np.add.at(total, place, histograms[:, : _WINDOW + 1])
-    np.add.at(total, BINS - 2 - place, histograms[:, _WINDOW + 2 : -1][:, ::-1])
+    total[WINDOW + 1], total[-1] = histograms[:, WINDOW + 1].sum(), histograms[:, -1].sum()
+    down = np.minimum(top - tops, 2 * WINDOW).astype(np.int64)[:, None]
+    place = np.minimum(np.arange(WINDOW + 1) + down, WINDOW)
+    np.add.at(total, place, histograms[:, : WINDOW + 1])
+    np.add.at(total, BINS - 2 - place, histograms[:, WINDOW + 2 : -1][:, ::-1])
     return total
 
 
@@ -634,9 +672,9 @@ def _scratch(elements: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _chunk_sums(x: Tensor) -> Tensor:
     "Sums of 16 neighbours each of x [steps, width], in a line."
-    x = x.reshape(-1, _CHUNK)
+    x = x.reshape(-1, CHUNK)
     if x.device.type == "cpu":  # half the time of a sum over an axis as short
-        return torch.mv(x, x.new_ones(_CHUNK))
+        return torch.mv(x, x.new_ones(CHUNK))
     return x.sum(1)
 
 
@@ -648,13 +686,13 @@ def _folded(counts: Tensor) -> tuple[Tensor, Tensor]:
     finite = counts[:, :, 1 : _FULL - 2]
     places = torch.arange(1, _FULL - 2, dtype=torch.int16, device=counts.device)
     top = (finite[:, 0] + finite[:, 1] > 0).mul(places).amax(1).long()
-    window = (top[:, None] - torch.arange(_WINDOW, device=counts.device)).clamp_min_(1)
+    window = (top[:, None] - torch.arange(WINDOW, device=counts.device)).clamp_min_(1)
     inside = counts.gather(2, window[:, None].expand(-1, 2, -1))
-    inside *= (top[:, None] > torch.arange(_WINDOW, device=counts.device))[:, None]  # below the first there is nothing
+    inside *= (top[:, None] > torch.arange(WINDOW, device=counts.device))[:, None]  # below the first there is nothing
     rest = finite.sum(2) - inside.sum(2)
     middle = torch.stack([rest[:, 0], zero, rest[:, 1]], 1)
     histogram = torch.cat([inside[:, 0], middle, inside[:, 1].flip(1), nonfinite[:, None]], 1)
-    return torch.where(top > 0, top - _BIAS, _NOTHING), histogram
+    return torch.where(top > 0, top - _BIAS, NOTHING), histogram
 
 
 def _folded_on_host(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -665,13 +703,13 @@ def _folded_on_host(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     has = (finite[:, 0] + finite[:, 1]) != 0
     above = has.argmax(1)  # half-octaves of other rows above this row's top
     below = np.arange(last - first) - above[:, None]
-    np.clip(below, 0, _WINDOW, out=below)
+    np.clip(below, 0, WINDOW, out=below)
     row = BINS * np.arange(len(counts))[:, None]
     where = np.stack([row + below, row + (BINS - 2) - below], 1)
     histogram = np.bincount(where.ravel(), finite.ravel(), BINS * len(counts)).reshape(-1, BINS)
-    histogram[:, _WINDOW + 1] = counts[:, :, 0].sum(1)
+    histogram[:, WINDOW + 1] = counts[:, :, 0].sum(1)
     histogram[:, -1] = counts[:, :, _FULL - 2 :].sum((1, 2))
-    return np.where(has.any(1), last - 1 - above - _BIAS, _NOTHING), histogram
+    return np.where(has.any(1), last - 1 - above - _BIAS, NOTHING), histogram
 
 
 def real(tensor: Tensor) -> Tensor:
@@ -694,7 +732,7 @@ def histogram_edges(top: int) -> np.ndarray:
 
     The outermost bins end at the magnitude where the next half-octave would start; the bins beside zero begin at 0.
     """
-    halves = np.arange(top - _WINDOW + 1, top + 2)
+    halves = np.arange(top - WINDOW + 1, top + 2)
     magnitude = np.where(halves % 2, 1.5, 1.0) * np.exp2(np.floor_divide(halves, 2).astype(float))
     return np.concatenate([-magnitude[::-1], [-0.0, 0.0], magnitude])
 
@@ -734,3 +772,14 @@ def at_limits(kind: type[nn.Module], output: Tensor) -> Tensor:
 def unit_axis(output: Tensor) -> int:
     """The axis along which the units of a layer's output lie: 1 for maps (b, c, h, w) and volumes, else the last."""
     return 1 if output.ndim in (4, 5) else output.ndim - 1
+
+
+def fires(output: Tensor, axis: int) -> np.ndarray | Tensor:
+    """[units] whether anything along that axis is not exactly zero: an array, or a tensor on the output's device."""
+    output = plain(output).detach()
+    if on_host(output) and output.is_contiguous():
+        return compiled().fires(output.data_ptr(), tuple(output.shape), axis)
+    others = [d for d in range(output.ndim) if d != axis]
+    if not others:
+        return output != 0
+    return (output.amax(others) != 0) | (output.amin(others) != 0)

@@ -1,8 +1,8 @@
 """`Watch`: the callback that carries gauges through a real training run, at a price nobody notices.
 
-    learn.fit(5, cbs=Watch())                  # records, raises alarms, keeps everything in memory
-    learn.fit(5, cbs=Watch("runs/monday"))     # the same, in a folder that can be read while the run goes on
-    learn.watch.frame("gradients")             # a tidy pandas frame
+    watch = Watch()                            # or Watch("runs/monday"): a folder, to be read while the run goes on
+    learn.fit(5, cbs=watch)                    # records, raises alarms
+    watch.frame("gradients")                   # a tidy pandas frame
 
 Training with it gives the same bits as training without: it draws no random number, changes no tensor, and no hook
 stands on the model outside a recorded forward pass.
@@ -29,7 +29,7 @@ from diagnose.alarms import Alarm, Raised
 from diagnose.errors import DiagnoseError
 from diagnose.gauges import Block, Columns, Gauge, Moment
 from diagnose.sources import ActivationSource, ParameterSource
-from diagnose.stats import plain
+from diagnose.stats import compiled, plain
 from diagnose.store import Store
 
 log = logging.getLogger("diagnose")
@@ -38,7 +38,8 @@ BLOCK = 8  # recorded steps reduced together, at least: dispatch costs more than
 LARGEST = 64  # at most; between the two as many as MEMORY holds
 MEMORY = 32_000_000  # bytes of samples that wait to be reduced, where BLOCK steps do not need more
 LONGEST = 10.0  # seconds that a recorded step may wait for the others of its block
-WRITTEN = 10.0  # seconds between writes to disk: a killed run loses these and what waits for its block
+WRITTEN = 10.0, 30.0  # least and most seconds between writes: a killed run loses these and what waits for its block
+WRITING = 0.001  # share of the time that writing may take, within these bounds
 _CALLS = frozenset({"activations", "calls"})
 EVENTS = ("after_pred", "after_loss", "before_step", "after_step", "after_batch")
 
@@ -210,7 +211,7 @@ class Recording:
         }
         self.store = Store(folder, block_records=1024)
         self.block = BLOCK
-        self._written = time.monotonic()
+        self._written, self._pause = time.monotonic(), WRITTEN[0]
         wanted = {part for g in self.gauges.values() for part in g.reads}
         self.wanted = wanted
         self.activations = ActivationSource(BLOCK, exact) if wanted & _CALLS else None
@@ -226,6 +227,7 @@ class Recording:
         self._clip_follows = self._ask_later = False
         self._fitting = False
         self._on_device = False
+        self._on_host: bool | None = None  # whether the loss can be read without waiting
         always = ("before_fit", "before_train", "before_batch", "after_fit")
         recorded = (
             *("after_pred", "after_loss", "after_backward", "before_step", "after_cancel_step", "after_step"),
@@ -255,6 +257,8 @@ class Recording:
             for alarm in self.alarms.values():
                 alarm.start(learn)
             self.tell("on_start", learn)
+        self._on_host = None
+        compiled().enabled()  # nothing is compiled in the middle of a step
         self._last_end = time.perf_counter()  # what an epoch's first batch waits for is the loader, not the validation
         model = learn.model
         for gauge in self.gauges.values():
@@ -317,8 +321,10 @@ class Recording:
 
     def _ask_soon(self, learn, loss: torch.Tensor) -> None:
         "Ask the alarms about the loss, on a device at the end of the batch: fastai waits for the device there anyway."
-        self._ask_later = loss.device.type != "cpu"
-        if not self._ask_later:
+        if self._on_host is None:  # asked once a fit: every kind of question to PyTorch costs 30 µs between two layers
+            self._on_host = loss.device.type == "cpu"
+        self._ask_later = not self._on_host
+        if self._on_host:
             self._ask_at_loss(learn)
 
     def on_after_loss(self, learn) -> None:
@@ -332,7 +338,8 @@ class Recording:
             return
         self._mark(m, "loss")
         m.pred, m.targets = learn.pred, learn.yb
-        m.loss = None if loss is None else loss.detach()
+        if loss is not None:
+            m.loss = loss.item() if self._on_host and not loss.ndim else loss.detach()
         self._observe("after_loss", m, learn)
         m.pred, m.targets = None, ()
         m.outcome = "no targets" if loss is None else "cancelled"  # until a step is made
@@ -435,9 +442,11 @@ class Recording:
         self._write()
 
     def _write(self) -> None:
+        began = time.monotonic()
         self.store.flush()
         self._newly_raised = False
         self._written = time.monotonic()
+        self._pause = min(max((self._written - began) / WRITING, WRITTEN[0]), WRITTEN[1])
 
     def _abandon(self) -> None:
         "A step that an exception, Ctrl-C or the end of the fit cut short is kept as far as it came."
@@ -563,7 +572,7 @@ class Recording:
                         self._ring(raised)
         self._tell_unrecorded(moments[-1].step)
         self._fit_blocks()
-        if time.monotonic() - self._written > WRITTEN or self._newly_raised:
+        if time.monotonic() - self._written > self._pause or self._newly_raised:
             self._write()
 
     def _tell_unrecorded(self, step: int) -> None:

@@ -45,10 +45,10 @@ class NonfiniteLoss(Alarm):
         loss = learn.loss
         if not isinstance(loss, Tensor):
             return
-        loss = plain(loss).detach()  # typed tensors dispatch in Python, at every step
-        if math.isfinite(loss.item()) if loss.ndim == 0 else bool(torch.isfinite(loss).all()):
+        loss = plain(loss)  # typed tensors dispatch in Python, at every step
+        if math.isfinite(loss.item()) if loss.ndim == 0 else bool(torch.isfinite(loss.detach()).all()):
             return
-        value = float(loss.float().mean())
+        value = float(loss.detach().float().mean())
         inputs = rows_at_fault(learn.xb)
         if inputs:
             rows = ", ".join(map(str, inputs[:MOST]))

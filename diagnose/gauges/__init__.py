@@ -46,7 +46,7 @@ class Moment:
         marks: `time.perf_counter()` at "waiting" (end of the step before), "start", "pred", "loss", "backward", "step",
             "end"; `device_marks` CUDA events at the same places.
         outcome: "" for a step that was made; "cancelled" (an overflow, a callback), "accumulating" (no step was due).
-        loss: detached, on its device; None if there was none.
+        loss: a number where it can be read at once, else detached, on its device; None if there was none.
         pred, targets: what the model gave and what the loss compared it with, until the end of the step.
         calls: outputs of this step's calls, until the end of the forward pass, for gauges that read whole tensors.
         kept: what gauges keep of the step until the block is reduced, by gauge id.
@@ -59,7 +59,7 @@ class Moment:
     marks: dict[str, float] = field(default_factory=dict)
     device_marks: dict[str, Any] = field(default_factory=dict)
     outcome: str = ""
-    loss: Tensor | None = None
+    loss: Tensor | float | None = None
     pred: Any = None
     targets: tuple = ()
     calls: list[tuple[Call, Tensor]] = field(default_factory=list)

@@ -10,7 +10,8 @@ Every element of the output, every 16th recorded step, over a window of 8 such b
 and no dead unit.
 
 ## What it costs
-A pass over the rectified outputs every 16th recorded step. See reports/gauges.md.
+Every 16th recorded step a pass over the rectified outputs, in memory only as far as each unit's first non-zero value.
+See reports/gauges.md.
 
 ## Source
 Lu et al. 2020, "Dying ReLU and initialization"; fastai's near_zero counts negative numbers too.
@@ -19,10 +20,10 @@ Lu et al. 2020, "Dying ReLU and initialization"; fastai's near_zero counts negat
 from collections import deque
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from diagnose.gauges import Block, Call, Columns, Gauge, to_host
-from diagnose.stats import unit_axis
+from diagnose.stats import fires, unit_axis
 
 WINDOW = 8
 
@@ -43,25 +44,26 @@ class DeadUnits(Gauge):
         for call, output in moment.calls:
             if (self._rectified is None or call in self._rectified) and output.is_floating_point() and output.ndim > 1:
                 axis = unit_axis(output)
-                others = [d for d in range(output.ndim) if d != axis]
-                if output.numel() and others:
-                    kept[call] = torch.stack([output.detach().amax(others), output.detach().amin(others)])
+                if output.numel():
+                    kept[call] = fires(output, axis)
         moment.kept[self.id] = kept
 
     def rows(self, block: Block) -> Columns | None:
         self._learn_which(block)
         steps, calls, shares, units, batches = [], [], [], [], []
         for place, kept in block.kept(self.id):
-            extremes = to_host([v for c, v in kept.items() if c in (self._rectified or ())])
-            for call, (high, low) in zip([c for c in kept if c in (self._rectified or ())], extremes):
+            mine = {c: v for c, v in kept.items() if c in (self._rectified or ())}
+            there = {c: v for c, v in mine.items() if isinstance(v, Tensor)}
+            mine |= zip(there, to_host(list(there.values())))
+            for call, fired in mine.items():
                 window = self._fired.setdefault(call, deque(maxlen=WINDOW))
-                if window and len(window[0]) != len(high):
+                if window and len(window[0]) != len(fired):
                     window.clear()
-                window.append((high != 0) | (low != 0))
+                window.append(fired.astype(bool))
                 steps.append(block.moments[place].step)
                 calls.append(call)
                 shares.append(1 - np.any(window, axis=0).mean())
-                units.append(len(high))
+                units.append(len(fired))
                 batches.append(len(window))
         if not steps:
             return None

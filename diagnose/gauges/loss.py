@@ -16,6 +16,7 @@ fastai's Recorder keeps the smoothed loss of the last fit only, and forgets it a
 """
 
 import numpy as np
+from torch import Tensor
 
 from diagnose.gauges import Block, Columns, Gauge, to_host
 
@@ -24,10 +25,12 @@ class Loss(Gauge):
     """Loss and outcome of a step."""
 
     def rows(self, block: Block) -> Columns:
-        have = [(k, m.loss) for k, m in enumerate(block.moments) if m.loss is not None]
-        values = to_host([loss if loss.ndim == 0 else loss.float().mean() for _, loss in have])
+        have = {k: m.loss for k, m in enumerate(block.moments) if m.loss is not None}
+        there = {k: loss for k, loss in have.items() if isinstance(loss, Tensor)}
+        values = to_host([loss if loss.ndim == 0 else loss.float().mean() for loss in there.values()])
+        have |= {k: float(v) for k, v in zip(there, values)}
         return {
-            "loss": block.column([(k, float(v)) for (k, _), v in zip(have, values)]),
+            "loss": block.column(have),
             "outcome": [m.outcome for m in block.moments],
             "fit": np.array([m.fit for m in block.moments], dtype=np.int32),
             "epoch": np.array([m.epoch for m in block.moments], dtype=np.int32),

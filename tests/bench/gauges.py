@@ -202,128 +202,101 @@ def turn(learn: Learner, callback: Callback | None, steps: int) -> tuple[float, 
     return wall, cpu
 
 
-class Paced(Callback):
-    """Lets a fit go on for a few steps at a time, when it is told to; and keeps the time that it has had of its own."""
+class Turns(Callback):
+    """Passes the events of a fit on to one of several callbacks at a time, and keeps the time that each has had.
 
-    order = 1001
+    Args:
+        told: by name, what takes turns; None for steps that nobody records.
+        steps: steps of a turn.
+        clock: what a Watch of `told` reads instead of `time`.
+    """
 
-    def __init__(self, steps: int):
-        self.steps, self.left, self.end = steps, 0, False
-        self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
-        self.paused = 0.0
+    order = Watch.order
 
-    def before_train(self):
-        self._pause()
+    def __init__(self, told: dict[str, Callback | None], steps: int, clock: OwnTime, after: Callable[[int], None]):
+        self.told, self.steps, self.clock, self.after = told, steps, clock, after
+        self.draw, self.queue, self.turn, self.left, self.turns = random.Random(0), [], "", 0, 0
+        self.seconds = {name: np.zeros(2) for name in told}
 
-    def after_batch(self):
-        if self.training:
+    def __call__(self, event_name: str) -> None:
+        if event_name == "before_train":
+            self._next()
+        one = self.told.get(self.turn)
+        if event_name in ("before_fit", "before_train", "after_train", "after_epoch", "after_fit"):
+            for each in filter(None, self.told.values()):
+                each.learn = self.learn
+                each(event_name)
+        elif one is not None:
+            one(event_name)
+        if event_name == "after_batch":
             self.left -= 1
             if not self.left:
-                self._pause()
+                self.seconds[self.turn] += np.array(self.now()) - self.began
+                self.clock.stop()
+                self.turns += 1
+                if self.turns % (len(self.told) * TURNS) == 0:
+                    self.after(self.turns // (len(self.told) * TURNS))
+                self._next()
 
-    def _pause(self):
-        began = time.perf_counter()
-        self.done.release()
-        self.go.acquire()
-        self.paused += time.perf_counter() - began
-        self.left = self.steps
-        if self.end:
-            raise CancelFitException
+    def now(self) -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    def _next(self) -> None:
+        self.queue = self.queue or self.draw.sample(list(self.told), len(self.told))
+        self.turn, self.left = self.queue.pop(), self.steps
+        self.clock.go_on(self.turn)
+        self.began = np.array(self.now())
 
 
 class OwnTime:
-    """Stands for the module `time` in a Watch: its clocks stand still while the fit of the calling thread is paused."""
+    """Stands for the module `time` in a Watch: the clock of each runs while it has its turn."""
 
     def __init__(self):
-        self.pace = threading.local()
+        self.name, self.began, self.had = "", 0.0, {}
+
+    def go_on(self, name: str) -> None:
+        self.name, self.began = name, time.perf_counter()
+
+    def stop(self) -> None:
+        self.had[self.name] = self.perf_counter()
 
     def perf_counter(self) -> float:
-        mine = getattr(self.pace, "mine", None)
-        return time.perf_counter() - (mine.paused if mine else 0.0)
+        return self.had.get(self.name, 0.0) + time.perf_counter() - self.began
 
     monotonic = perf_counter
 
 
-class Side:
-    """A fit in a thread of its own, of a Learner that shares model and optimizer with all others.
-
-    Args:
-        of: whose model and optimizer they are.
-        steps: how many it goes on at a time. most: how many it may make in all.
-    """
-
-    def __init__(self, of: Learner, callback: Callback | None, steps: int, most: int, clock: OwnTime):
-        batches = of.dls.loaders[0]
-        dls = DataLoaders([batches[i % len(batches)] for i in range(most)], [])
-        self.learn = Learner(dls, of.model, loss_func=of.loss_func, opt_func=of.opt_func, lr=of.lr)
-        self.learn.opt, self.pace, self.error = of.opt, Paced(steps), None
-        self.callback, self.clock, self.threads = callback, clock, torch.get_num_threads()
-        self.thread = threading.Thread(target=self._fit)
-        self.thread.start()
-        self.pace.done.acquire()
-
-    def _fit(self) -> None:
-        torch.set_num_threads(self.threads)
-        self.clock.pace.mine = self.pace
-        try:
-            with self.learn.no_bar(), self.learn.no_logging():
-                self.learn.fit(1, cbs=[self.pace, *([self.callback] if self.callback else [])])
-        except BaseException as e:  # told where it is waited for
-            self.error = e
-        finally:
-            self.pace.done.release()
-
-    def go_on(self) -> np.ndarray:
-        """(wall, CPU) seconds of the next few steps."""
-        began = time.perf_counter(), time.process_time()
-        self.pace.go.release()
-        self.pace.done.acquire()
-        if self.error:
-            raise self.error
-        return np.array([time.perf_counter() - began[0], time.process_time() - began[1]])
-
-    def end(self) -> None:
-        """End the fit."""
-        if self.thread.is_alive():
-            self.pace.end = True
-            self.pace.go.release()
-            self.thread.join()
-
-
 def measure_ours(name: str, found: list[Variant], rounds: int, folder: Path, say: Callable[[str], None]) -> float:
     """Ratios of what is ours to plain steps, all taking turns of half a second; and the plain step's seconds."""
-    order, (_, steps, _) = random.Random(0), MODELS[name]
-    pace = max(steps // TURNS, 4)
-    learn, clock, sides = learner(name, 4), OwnTime(), {}
-    learn.create_opt()
+    _, steps, _ = MODELS[name]
+    pace, clock, plain = max(steps // TURNS, 4), OwnTime(), []
+    told = {v.name: v.make(folder / str(i)) for i, v in enumerate(found)}
+
+    def after(number: int) -> None:
+        seconds, turns.seconds = turns.seconds, {n: np.zeros(2) for n in told}
+        if number == 1:
+            say(f"{name}: warm")
+            return  # buffers are made, and blocks find their size
+        plain.append(seconds["plain"][0] / TURNS / pace)
+        for variant in found:
+            wall, cpu = seconds[variant.name] / seconds["plain"]
+            variant.ratios["wall"].append(wall)
+            variant.ratios["cpu"].append(cpu)
+        text = "; ".join(f"{v.name} {v.ratios['wall'][-1]:.3f}" for v in found[1:])
+        say(f"{name}: round {number - 1} of {rounds}: plain {1000 * plain[-1]:.1f} ms; {text}")
+
+    turns = Turns(told, pace, clock, after)
+    learn = learner(name, len(found) * (rounds + 1) * TURNS * pace)
     try:
         watched.time = clock
-        for variant in found:
-            most = (rounds + 1) * TURNS * pace + 1
-            sides[variant.name] = Side(learn, variant.make(folder / str(len(sides))), pace, most, clock)
-        plain = []
-        for number in range(rounds + 1):
-            say(f"{name}: round {number} of {rounds}")
-            seconds = {v.name: np.zeros(2) for v in found}
-            for _ in range(TURNS):
-                for variant in order.sample(found, len(found)):
-                    seconds[variant.name] += sides[variant.name].go_on()
-            if not number:
-                continue  # buffers are made, and blocks find their size
-            plain.append(seconds["plain"][0] / TURNS / pace)
-            for variant in found:
-                wall, cpu = seconds[variant.name] / seconds["plain"]
-                variant.ratios["wall"].append(wall)
-                variant.ratios["cpu"].append(cpu)
-            say("  " + "; ".join(f"{v.name} {v.ratios['wall'][-1]:.3f}" for v in found[1:]))
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, cbs=turns)
     finally:
-        for side in sides.values():
-            side.end()
         watched.time = time
-    for variant, side in zip(found, sides.values()):
-        if isinstance(side.callback, Watch):
-            size = sum(f.stat().st_size for f in Path(side.callback.store.folder).rglob("*.parquet"))
-            variant.disk = size / max(side.callback.recording.recorded, 1)
+    for variant, one in zip(found, told.values()):
+        if isinstance(one, Watch):
+            size = sum(f.stat().st_size for f in Path(one.store.folder).rglob("*.parquet"))
+            variant.disk = size / max(one.recording.recorded, 1)
     return statistics.median(plain)
 
 

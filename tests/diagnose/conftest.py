@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from diagnose import cli
+from diagnose import cli, compiled
 
 
 @pytest.fixture
@@ -20,3 +20,12 @@ def diagnose(monkeypatch, capsys, tmp_path):
         return ended.value.code or 0, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="module", params=["compiled", "PyTorch"])
+def both_ways(request):
+    """Statistics as a processor's memory is read, and as PyTorch computes them on any device."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "PyTorch":
+            patch.setattr(compiled, "enabled", lambda: False)
+        yield request.param

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from diagnose.sampling import SAMPLE, Samples, Window, sample
+from diagnose.sampling import SAMPLE, Reading, Samples, Window, sample
 from diagnose.stats import Layout, Summary, dots, squares
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 SHAPES = [
     *((7,), (64, 64), (300, 5), (3, 8, 16, 16), (5000,), (SAMPLE,)),
@@ -18,7 +20,8 @@ SHAPES = [
 def take(samples: Samples, step: int, tensors: dict[str, torch.Tensor]) -> None:
     named = [(n, sample(t)) for n, t in tensors.items()]
     for copy, members in samples.copies(named):
-        samples.take(step, copy, [named[i][1] for i in members])
+        views = [named[i][1] for i in members]
+        samples.take(step, copy, views, Reading.of(views))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

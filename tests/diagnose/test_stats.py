@@ -12,6 +12,8 @@ from scipy.stats import kurtosis
 
 from diagnose.stats import BINS, FIELDS, Summary, _bincount_without_waiting, exact, histogram_edges, summarise, summary
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 torch.manual_seed(0)
 NORMAL = torch.randn(50_000)
 HOSTILE = {
