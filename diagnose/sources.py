@@ -353,8 +353,8 @@ class ParameterSource:
             self.__init__(self.steps, self.whole, self.exact_every)
         self.named, self.refused, self._values = named, refused, list(named.values())
 
-    def _copy(self, into: Samples, place: int, which: str, values: list[Tensor | None]) -> None:
-        "Copy samples; by a plan as long as the tensors stay where they are."
+    def _copy(self, into: Samples, place: int, which: str, values: list[Tensor | None]) -> _Plan:
+        "Copy samples; by a plan, which is returned, as long as the tensors stay where they are."
         plan = self._plans.get(which)
         if plan is None or not plan.holds(values):
             named = [(n, sample(t)) for n, t in zip(self.named, values) if t is not None]
@@ -365,6 +365,7 @@ class ParameterSource:
         for copy, views, reading in plan.views:
             into.take(place, copy, views, reading)
         plan.let_go()
+        return plan
 
     def _grads(self) -> list[Tensor | None]:
         return [p.grad for p in self._values]
@@ -383,18 +384,21 @@ class ParameterSource:
                 self._take_whole("weights", place, self._values)
         found = self._grads() if gradients else []
         if gradients:
-            self._copy(self.gradients, place, "gradients", found)
-            for name, p, g in zip(self.named, self._values, found):
-                if g is None:
-                    if p.requires_grad:
-                        self._missing.append((place, name))
-                elif g.layout is not torch.strided and g.layout == torch.sparse_coo:
-                    self._sparse[place, name] = g.coalesce().values().numel()
+            if not self._copy(self.gradients, place, "gradients", found).complete:
+                self._note_incomplete(place, found)
             if self.whole:
                 self._take_whole("gradients", place, found)
         if self._recorded % self.exact_every == 0:
             self._take_exact(place, self._values if weights else [], found)
         self._recorded += 1
+
+    def _note_incomplete(self, place: int, gradients: list[Tensor | None]) -> None:
+        for name, p, g in zip(self.named, self._values, gradients):
+            if g is None:
+                if p.requires_grad:
+                    self._missing.append((place, name))
+            elif g.layout == torch.sparse_coo:
+                self._sparse[place, name] = g.coalesce().values().numel()
 
     def _take_whole(self, which: str, place: int, values: list[Tensor | None]) -> None:
         "What must be read whole beside its sample: a small tensor's sample is the whole."
@@ -548,6 +552,7 @@ class _Plan:
     def __init__(self, about: list[tuple | None], copies: list[tuple[Copy, list[int]]]):
         self.about, self.views = about, []
         self.plain = all(a is None or (a[3] is not None and dense(a[0], a[3])) for a in about)  # samples are views
+        self.complete = all(a is not None and a[3] is not None for a in about)
         self._copies, self._looks = copies, 0
         self._values: list[Tensor | None] = []
         self._there: list[Tensor] = []

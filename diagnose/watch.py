@@ -35,7 +35,7 @@ from diagnose.store import Store
 log = logging.getLogger("diagnose")
 
 BLOCK = 8  # recorded steps reduced together, at least: dispatch costs more than arithmetic
-LARGEST = 64  # at most; between the two as many as MEMORY holds
+LARGEST = 256  # at most; between the two as many as MEMORY holds
 MEMORY = 32_000_000  # bytes of samples that wait to be reduced, where BLOCK steps do not need more
 LONGEST = 10.0  # seconds that a recorded step may wait for the others of its block
 WRITTEN = 10.0, 30.0  # least and most seconds between writes: a killed run loses these and what waits for its block

@@ -5,14 +5,15 @@
     python -m tests.bench.gauges --out reports/gauges.md
     python -m tests.bench.gauges --self                   CPU time inside our own handlers, by event: on a busy machine
 
-One model and one optimizer; plain steps and each of our variants are fits in threads of their own, which take turns of
-half a second in an order drawn anew, so that what disturbs the machine meets all alike. A round is twenty turns of
-each: ten seconds of a fit, by whose own clock it reduces blocks and writes files as in a run. A variant's mean step is
-compared with the mean plain step of its own round; the table gives the median over rounds and their spread. What people
-use takes turns with plain steps in fits of its own. CPU time counts all threads of the process, wall time what a user
-waits for; both are printed, since another process on the machine disturbs the second. The default schedule is timed as
-it is past a run's first 100 steps, of which every one is recorded: one step of ten. One alarm is off: it computes a
-best constant once a fit, if the loss does not fall, as it does not on the random labels that are timed here.
+Plain steps and each of our variants take turns of half a second in one fit, in an order drawn anew, so that what
+disturbs the machine meets all alike. A round is twenty turns of each: ten seconds, by whose own clock it reduces blocks
+and writes files as in a run. A variant's mean step is compared with the mean plain step of its own round; the
+table gives the median over rounds and their spread. What people use takes turns with plain steps in fits of its own.
+CPU time counts all threads of the process, wall time what a user waits for; both are printed, since another process on
+the machine disturbs the second. The default schedule is timed as it is past a run's first 100 steps, of which every one
+is recorded: one step of ten. One alarm is off: it computes a best constant once a fit, if the loss does not fall, as it
+does not on the random labels that are timed here. What imports made is left out of garbage collections: the first full
+one of a process takes 0.3 s, whoever's turn it is.
 """
 
 from __future__ import annotations
@@ -20,15 +21,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import gc
 import itertools
 import os
 import platform
 import random
 import shutil
 import statistics
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
-from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.core import Callback
 from fastai.callback.hook import ActivationStats
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
@@ -54,7 +54,6 @@ from sslwang.circumstances import commit
 
 SKIP = 8  # steps at the start of a turn: buffers are made, caches are cold
 TURNS = 20  # of every variant in a round
-ARENAS = "MALLOC_ARENA_MAX"
 
 
 def small() -> tuple[nn.Module, tuple, int]:
@@ -209,6 +208,7 @@ class Turns(Callback):
         told: by name, what takes turns; None for steps that nobody records.
         steps: steps of a turn.
         clock: what a Watch of `told` reads instead of `time`.
+        after: called with the number of every round that is over, from 1.
     """
 
     order = Watch.order
@@ -276,6 +276,8 @@ def measure_ours(name: str, found: list[Variant], rounds: int, folder: Path, say
         seconds, turns.seconds = turns.seconds, {n: np.zeros(2) for n in told}
         if number == 1:
             say(f"{name}: warm")
+            gc.collect()
+            gc.freeze()
             return  # buffers are made, and blocks find their size
         plain.append(seconds["plain"][0] / TURNS / pace)
         for variant in found:
@@ -444,8 +446,6 @@ def main() -> None:
     parser.add_argument("--self", action="store_true", dest="own", help="CPU time inside our own handlers, by event")
     parser.add_argument("--out", type=Path, help="write the page here as well")
     options = parser.parse_args()
-    if os.environ.get(ARENAS) != "1":  # the C library gives what threads free back to the system, page after page
-        os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], {**os.environ, ARENAS: "1"})
     torch.set_num_threads(1 if options.own else options.threads)
     if options.own:
         print("Microseconds of CPU a step in our own handlers, one thread; what hooks add to the pass is not in it.\n")

@@ -28,7 +28,7 @@ from torch import nn
 from diagnose.errors import DiagnoseError
 from diagnose.isolate import seed_everything
 from diagnose.store import Store
-from diagnose.watch import Schedule, Watch
+from diagnose.watch import LARGEST, Schedule, Watch
 
 
 class Losses(Callback):
@@ -349,7 +349,7 @@ def test_large_models_get_small_blocks():
     learn = digits(0)
     watch = Watch(every=1)
     fit(learn, [watch])
-    assert watch.recording.block == 64
+    assert watch.recording.block == LARGEST
     stopping = Watch(every=1, stop_on=True)
     fit(learn, [stopping])
     assert stopping.recording.block == 8  # a fit is stopped at the end of a block
@@ -357,7 +357,7 @@ def test_large_models_get_small_blocks():
     big = digits(0, model=model)
     watch = Watch(every=1)
     fit(big, [watch])
-    assert 8 <= watch.recording.block < 64
+    assert 8 <= watch.recording.block < LARGEST
 
 
 def test_a_learner_without_targets_is_watched():

@@ -24,6 +24,8 @@ from diagnose.isolate import seed_everything
 from diagnose.store import Store
 from diagnose.watch import Watch
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ROWS = 12
 
 
@@ -679,3 +681,14 @@ def test_gradients_that_are_new_at_every_step_are_read_and_not_kept_alive():
         for name, g in truth.gradients[step].items():
             assert one(frame, step=step, parameter=name)["l2"] == pytest.approx(norm(g), rel=1e-5)
     assert alive[3:] == [0] * 5  # at the first steps nobody knows yet that they will not come back
+
+
+def test_a_parameter_with_gaps_in_memory_is_read_anew_at_every_step():
+    model = nn.Linear(20, 5)
+    model.weight = nn.Parameter(torch.randn(5, 40)[:, ::2])
+    watch, truth, _ = train(model)
+    found = watch.frame("weights").query("parameter == 'weight'")
+    expected = [float(w["weight"].double().mean()) for w in truth.weights]
+    np.testing.assert_allclose(found["mean"], expected, rtol=1e-5)
+    changes = watch.frame("updates").query("parameter == 'weight'")["ratio"]
+    assert (changes > 0).all()
