@@ -685,7 +685,7 @@ def test_gradients_that_are_new_at_every_step_are_read_and_not_kept_alive():
 
 def test_a_parameter_with_gaps_in_memory_is_read_anew_at_every_step():
     model = nn.Linear(20, 5)
-    model.weight = nn.Parameter(torch.randn(5, 40)[:, ::2])
+    model.weight = nn.Parameter(torch.randn(5, 40)[:, :20])
     watch, truth, _ = train(model)
     found = watch.frame("weights").query("parameter == 'weight'")
     expected = [float(w["weight"].double().mean()) for w in truth.weights]
