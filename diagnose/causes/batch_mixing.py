@@ -1,8 +1,8 @@
 """One row's output depends on another row.
 
 ## What it is
-A wrong view, permute, softmax, pooling or norm over the batch dimension. The classic: `torch.cat(images, 0)` followed
-by `view(rows, roles, ...)`, which hands row 0 the images of rows 0 to 3.
+A wrong view, permute, sort, softmax, pooling or norm over the batch dimension. The classic: `torch.cat(images, 0)`
+followed by `view(rows, roles, ...)`, which hands row 0 the images of rows 0 to 3.
 
 ## Why it stops learning
 The label of a row has nothing to do with what the model sees of it. One batch can still be memorised; nothing else.
@@ -69,7 +69,8 @@ class BatchMixing(Cause):
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         return Fix(
-            text=f"Look at every view, reshape, permute, softmax and mean between {suspicion.facts['apart']} and "
-            f"{suspicion.facts['mixed']}: one of them runs over the batch dimension.",
+            text=f"Look at what moves, sorts or reduces between {suspicion.facts['apart']} and "
+            f"{suspicion.facts['mixed']} (view, reshape, permute, roll, sort, cumsum, softmax, mean, norm): one of "
+            "them runs over the batch dimension.",
             code=ROLES if len(lab.xb) > 1 else ONE,
         )
