@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
+from diagnose.packed import PUT, Summary
 from diagnose.sampling import SAMPLE, Copy, Places, Reading, Reduced, Samples, Window, lies, lying, sample
-from diagnose.stats import LIMITS, Summary, at_limits, dense, dots, exact, plain, read, real, squares, tensors
+from diagnose.stats import LIMITS, at_limits, compiled, dense, dots, exact, plain, read, real, squares, tensors
 
 OVERWRITTEN_EVERY = 8  # recorded steps: an output that is overwritten in place must be copied in the middle of the pass
 _KEY = "diagnose.watch"  # among a module's forward hooks
@@ -329,9 +330,13 @@ class ParameterSource:
         self._missing: list[tuple[int, str]] = []
         self._sparse: dict[tuple[int, str], int] = {}
         self._exact: list[tuple[int, list[str], list[Tensor], list[str], list[Tensor]]] = []
+        self._weights_there, self._gradients_there = _There(), _There()
+        self._weight_rows: list[_Read] = []
+        self._gradient_rows: list[_Read] = []
+        self._applied_rows: list[_Read] = []
         self._carry: dict[Any, tuple[Tensor, np.ndarray]] = {}
         self._carry_step: int | None = None
-        self._recorded = 0
+        self._recorded = self._row_bytes = 0
         self.named: dict[str, nn.Parameter] = {}
         self._values: list[nn.Parameter] = []
         self.refused: dict[str, str] = {}
@@ -371,26 +376,48 @@ class ParameterSource:
         return [p.grad for p in self._values]
 
     @torch.no_grad()
-    def take_previous(self, place: int) -> None:
+    def take_previous(self, place: int, step: int) -> None:
         """The gradients of the step before a recorded one, for the cosine."""
-        self._copy(self.previous, place, "previous", self._grads())
+        found = self._grads()
+        if self._gradients_there.find(found):
+            self._gradients_there.keep(step)
+        else:
+            self._copy(self.previous, place, "previous", found)
 
     @torch.no_grad()
-    def take_before(self, place: int, weights: bool, gradients: bool) -> None:
+    def take_before(self, place: int, step: int, weights: bool, gradients: bool) -> None:
         """What stands before the step: weights, and gradients unscaled and not yet clipped."""
         if weights:
-            self._copy(self.before, place, "before", self._values)
-            if self.whole:
-                self._take_whole("weights", place, self._values)
+            self._take_weights(place)
         found = self._grads() if gradients else []
         if gradients:
-            if not self._copy(self.gradients, place, "gradients", found).complete:
-                self._note_incomplete(place, found)
-            if self.whole:
-                self._take_whole("gradients", place, found)
+            self._take_gradients(place, step, found)
         if self._recorded % self.exact_every == 0:
             self._take_exact(place, self._values if weights else [], found)
         self._recorded += 1
+
+    def _take_weights(self, place: int) -> None:
+        there = self._weights_there
+        if there.find(self._values):
+            packed, norms = there.read(True, self.whole)
+            self._weight_rows.append(_Read(place, list(self.named), packed, norms, there.distance()))
+            return
+        self._copy(self.before, place, "before", self._values)
+        if self.whole:
+            self._take_whole("weights", place, self._values)
+
+    def _take_gradients(self, place: int, step: int, found: list[Tensor | None]) -> None:
+        there = self._gradients_there
+        if there.find(found):
+            packed, norms = there.read(False, self.whole)
+            self._gradient_rows.append(_Read(place, there.of(self.named), packed, norms, there.cosine(step)))
+            complete = len(there.members) == len(found)
+        else:
+            complete = self._copy(self.gradients, place, "gradients", found).complete
+            if self.whole:
+                self._take_whole("gradients", place, found)
+        if not complete:
+            self._note_incomplete(place, found)
 
     def _note_incomplete(self, place: int, gradients: list[Tensor | None]) -> None:
         for name, p, g in zip(self.named, self._values, gradients):
@@ -418,40 +445,68 @@ class ParameterSource:
     def take_after(self, place: int, applied: bool, updates: bool) -> None:
         """What stands after a step that was made."""
         if applied:
-            self._copy(self.applied, place, "applied", self._grads())
+            found, there = self._grads(), self._gradients_there
+            if there.find(found):
+                self._applied_rows.append(_Read(place, there.of(self.named), *there.read(False, False), None))
+            else:
+                self._copy(self.applied, place, "applied", found)
         if updates:
-            self._copy(self.after, place, "after", self._values)
+            there, rows = self._weights_there, self._weight_rows
+            if rows and rows[-1].place == place:
+                if there.find(self._values):
+                    rows[-1].change = _ratio(there.moved(), rows[-1].norms)
+            else:
+                self._copy(self.after, place, "after", self._values)
 
     def reduce(self, moments: list[Moment], weights: bool, gradients: bool) -> Parameters:
         """The statistics of what was taken; the memory is free for the next block."""
         found, steps = Parameters({n: p.numel() for n, p in self.named.items()}, {}), len(moments)
         found.trainable = {n: p.requires_grad for n, p in self.named.items()}
+        order = {name: i for i, name in enumerate(self.named)}
         if weights:
-            read = self.before.reduce(steps, True)
-            norms = _norms(read)
-            if self._start is None and self.before.taken:
-                self._start = self.before.first()
-            found.change, found.made = self._apart(read, self.after, steps, norms)
-            if self._start is not None:
-                found.distance = self._distance(read, steps)
-            _replace(read, self._packed["weights"])
-            found.weights = Rows(moments, read.places, read.names, read.packed)
+            parts = [r.part(r.change, r.about) for r in self._weight_rows]
+            if self.before.taken:
+                parts.append(self._sampled_weights(steps))
+            places, names, packed, (found.change, found.distance) = _in_order(parts, order, 2)
+            found.made = ~np.isnan(found.change)
+            found.weights = Rows(moments, places, names, packed)
         if gradients:
-            read = self.gradients.reduce(steps, False)
-            found.cosine = self._cosines(read, moments)
-            _replace(read, self._packed["gradients"])
-            found.gradients = Rows(moments, read.places, read.names, read.packed)
+            parts = [r.part(r.about) for r in self._gradient_rows]
+            if self.gradients.taken:
+                sampled = self.gradients.reduce(steps, False)
+                cosine = self._cosines(sampled, moments)
+                _replace(sampled, self._packed["gradients"])
+                parts.append((sampled.places, sampled.names, sampled.packed, (cosine,)))
+                self._remember(moments)
+            places, names, packed, (found.cosine,) = _in_order(parts, order, 1)
+            found.gradients = Rows(moments, places, names, packed)
+            parts = [r.part() for r in self._applied_rows]
             if self.applied.taken:
                 after = self.applied.reduce(steps, False)
-                found.applied = Rows(moments, after.places, after.names, after.packed)
-            self._remember(moments)
+                parts.append((after.places, after.names, after.packed, ()))
+            if parts:
+                places, names, packed, _ = _in_order(parts, order, 0)
+                found.applied = Rows(moments, places, names, packed)
         found.missing, found.sparse = self._missing, self._sparse
         for place, names, norms, of_weights, peaks in self._exact:
             values = to_host([*norms, *peaks])
             found.norms |= {(place, n): float(v) for n, v in zip(names, values)}
             found.peaks |= {(place, n): float(np.abs(v).max()) for n, v in zip(of_weights, values[len(norms) :])}
+        read = (self._weight_rows, self._gradient_rows, self._applied_rows)
+        self._row_bytes = max(self._row_bytes, sum(of[-1].packed.nbytes for of in read if of))
         self.clear()
         return found
+
+    def _sampled_weights(self, steps: int) -> tuple:
+        "Rows of weights that were copied, with change (NaN where no step was made) and distance."
+        read = self.before.reduce(steps, True)
+        norms = _norms(read)
+        if self._start is None:
+            self._start = self.before.first()
+        change, made = self._apart(read, self.after, steps, norms)
+        distance = self._distance(read, steps)
+        _replace(read, self._packed["weights"])
+        return read.places, read.names, read.packed, (np.where(made, change, np.nan), distance)
 
     def _apart(self, read: Reduced, after: Samples, steps: int, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         "‖after − before‖ / ‖before‖ of every row that was read, and whether there is an after."
@@ -526,7 +581,7 @@ class ParameterSource:
     @property
     def bytes_a_step(self) -> int:
         """Memory that one recorded step takes."""
-        return sum(s.bytes_a_step for s in self._all)
+        return sum(s.bytes_a_step for s in self._all) + self._row_bytes
 
     def resize(self, steps: int) -> None:
         """Hold so many recorded steps from now on."""
@@ -540,6 +595,166 @@ class ParameterSource:
             samples.clear()
         self._packed = {"weights": [], "gradients": []}
         self._missing, self._sparse, self._exact = [], {}, []
+        self._weight_rows, self._gradient_rows, self._applied_rows = [], [], []
+
+
+@dataclass
+class _Read:
+    """What was read of one step's parameters or gradients where they lie.
+
+    Attributes:
+        place: of the moment. names: [rows]. packed: [rows, fields]. norms: [rows] of the samples.
+        about: [rows] distance from the start, or cosine with the step before.
+        change: [rows] ‖Δw‖/‖w‖; None if no step was made.
+    """
+
+    place: int
+    names: list[str]
+    packed: np.ndarray
+    norms: np.ndarray
+    about: np.ndarray | None
+    change: np.ndarray | None = None
+
+    def part(self, *columns: np.ndarray | None) -> tuple:
+        """As `_in_order` takes it."""
+        rows = len(self.packed)
+        filled = tuple(np.full(rows, np.nan) if c is None else c for c in columns)
+        return np.full(rows, self.place), self.names, self.packed, filled
+
+
+def _in_order(parts: list[tuple], order: dict[str, int], columns: int) -> tuple:
+    "Parts of (places, names, packed, columns) put together by place, and within a place by `order`."
+    if not parts:
+        none = Reduced()
+        return none.places, none.names, none.packed, tuple(np.zeros(0) for _ in range(columns))
+    places, packed = np.concatenate([p for p, _, _, _ in parts]), np.concatenate([p for _, _, p, _ in parts])
+    names = [name for _, of_part, _, _ in parts for name in of_part]
+    found = tuple(np.concatenate([c[i] for _, _, _, c in parts]) for i in range(columns))
+    if (np.diff(places) < 0).any():
+        by_order = np.lexsort((np.array([order[n] for n in names]), places))
+        places, packed, names = places[by_order], packed[by_order], [names[i] for i in by_order.tolist()]
+        found = tuple(c[by_order] for c in found)
+    return places, names, packed, found
+
+
+class _There:
+    """Samples of tensors that lie in this process's memory: one step's at a time, one tensor's behind the other's.
+
+    Attributes:
+        members: indices of the tensors that are not None.
+    """
+
+    def __init__(self):
+        self.members: list[int] = []
+        self._values: list[Tensor | None] = []
+        self._tensors: list[Tensor] = []
+        self._about: list[tuple] | None = None
+        self._where: list[int] = []
+        self._looks = 0
+
+    def find(self, values: list[Tensor | None]) -> bool:
+        """Whether all of these that are not None can be read where they lie; they are, from now on."""
+        if self._where and len(values) == len(self._values) and all(map(is_, values, self._values)):
+            where = [*map(Tensor.data_ptr, self._tensors)]
+            if where == self._where:
+                return True
+        tensors = [t for t in values if t is not None]
+        if not tensors or not all(map(lies, tensors)):
+            self._values, self._tensors, self._where = [], [], []
+            return False
+        about = [None if t is None else (t.shape, t.stride()) for t in values]
+        if about != self._about:
+            self._lay_out(values, tensors)
+            self._about = about
+        self._where = [t.data_ptr() for t in tensors]
+        self._addresses = np.array(self._where) + self._offsets
+        self._looks += 1
+        # where every step brings new gradients, the old ones must not be kept alive
+        self._values, self._tensors = (list(values), tensors) if self._looks < 4 else ([], [])
+        return True
+
+    def _lay_out(self, values: list[Tensor | None], tensors: list[Tensor]) -> None:
+        self.members = [i for i, t in enumerate(values) if t is not None]
+        reading = Reading.of([sample(t) for t in tensors])
+        self._rows, self._offsets = reading.rows, reading.addresses - [t.data_ptr() for t in tensors]
+        self._sampled = self._rows.gaps > 0
+        self._starts = np.concatenate([[0], np.cumsum(self._rows.lengths)])
+        self._inside, self._sizes = compiled().Rows.whole(self._rows.lengths), np.array([t.numel() for t in tensors])
+        self._line, self._other = _Line(self._starts), _Line(self._starts)
+        self._first: _Line | None = None
+        self._kept_step: int | None = None
+        self._looks = 0
+
+    def of(self, names: Iterable[str]) -> list[str]:
+        """Names of the members."""
+        names = list(names)
+        return names if len(names) == len(self.members) else [names[i] for i in self.members]
+
+    def _gather(self, line: _Line) -> None:
+        compiled().gather(self._addresses, self._rows, line.numbers[0], self._starts[:-1])
+
+    def read(self, kurtosis: bool, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+        """[members, fields] statistics, of all elements if `whole`; and [members] norms of the samples."""
+        self._gather(self._line)
+        packed = read(self._line.addresses, self._inside, kurtosis, True)
+        found = Summary(packed)
+        norms = found.l2(found.count)
+        if whole and self._sampled.any():
+            packed = read(np.array(self._where), compiled().Rows.whole(self._sizes), kurtosis, True)
+        elif self._sampled.any():
+            packed[self._sampled, PUT["min"]] = packed[self._sampled, PUT["max"]] = np.nan
+        return packed, norms
+
+    def distance(self) -> np.ndarray:
+        """[members] of what was read from what was read first, over the size of that."""
+        if self._first is None:
+            self._first, self._first_size = self._line.copy(), np.sqrt(self._line.dot(self._line))
+        return _ratio(np.sqrt(self._line.apart(self._first)), self._first_size)
+
+    def moved(self) -> np.ndarray:
+        """[members] how far the tensors are by now from what was read."""
+        self._gather(self._other)
+        return np.sqrt(self._line.apart(self._other))
+
+    def keep(self, step: int) -> None:
+        """Remember the tensors as they are at this step, for `cosine`."""
+        self._gather(self._other)
+        self._kept_step, self._kept_square = step, self._other.dot(self._other)
+
+    def cosine(self, step: int) -> np.ndarray:
+        """[members] of what was read with what was kept at the step before, NaN if nothing was; it is kept in turn."""
+        square = self._line.dot(self._line)
+        if self._kept_step == step - 1:
+            with np.errstate(all="ignore"):
+                found = self._line.dot(self._other) / np.sqrt(square * self._kept_square)
+        else:
+            found = np.full(len(square), np.nan)
+        self._line, self._other = self._other, self._line
+        self._kept_step, self._kept_square = step, square
+        return found
+
+
+class _Line:
+    "Rows of float32 numbers, one behind the other."
+
+    def __init__(self, starts: np.ndarray):
+        self.starts, self.numbers = starts, np.zeros((1, int(starts[-1])), dtype=np.float32)
+        self.addresses = self.numbers.ctypes.data + 4 * starts[:-1]
+
+    def copy(self) -> _Line:
+        result = _Line(self.starts)
+        result.numbers[:] = self.numbers
+        return result
+
+    def dot(self, other: _Line) -> np.ndarray:
+        found = np.empty((1, len(self.addresses)))
+        compiled().dots(self.numbers, other.numbers, self.starts, found)
+        return found[0]
+
+    def apart(self, other: _Line) -> np.ndarray:
+        found = np.empty((1, len(self.addresses)))
+        compiled().apart(self.numbers, other.numbers, self.starts, found)
+        return found[0]
 
 
 def _stride(t: Tensor) -> tuple[int, ...] | None:

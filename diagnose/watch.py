@@ -354,13 +354,13 @@ class Recording:
             return
         if self.parameters:
             weights = bool(self.reads & {"weights", "updates"})
-            self.parameters.take_before(len(self.moments), weights, "gradients" in self.reads)
+            self.parameters.take_before(len(self.moments), m.step, weights, "gradients" in self.reads)
         self._observe("before_step", m, learn)
 
     def take_previous(self, learn) -> None:
         """Before the step that comes before a recorded one."""
         if learn.training:
-            self.parameters.take_previous(len(self.moments))
+            self.parameters.take_previous(len(self.moments), self.step)
 
     def on_after_cancel_step(self, learn) -> None:
         if self.moment is not None and learn.training:

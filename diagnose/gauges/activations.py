@@ -6,8 +6,9 @@ One row a step, call of a module and output: `mean`, `std`, `error` (standard er
 a 64-bin `histogram` whose bins fit any scale. `min` and `max` only where the output was read whole.
 
 ## How it is measured
-From up to 4,096 elements of the output, other ones at every step; `count` of `size` tells how many. A module called
-several times in a step (the shared encoder of a siamese net) has a row for each call. An output that a later module
+From up to 4,096 elements of the output, other ones at every step; `count` of `size` tells how many: 64 runs of 64
+neighbours read where the output lies in the processor's memory, or 256 of 16 copied from it. A module called several
+times in a step (the shared encoder of a siamese net) has a row for each call. An output that a later module
 overwrites in place is read every eighth time only, since it must be copied at once.
 
 ## What it costs
