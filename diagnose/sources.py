@@ -464,11 +464,11 @@ class ParameterSource:
         found.trainable = {n: p.requires_grad for n, p in self.named.items()}
         order = {name: i for i, name in enumerate(self.named)}
         if weights:
-            parts = [r.part(r.change, r.about) for r in self._weight_rows]
+            parts = [r.part(r.change, r.about, r.made) for r in self._weight_rows]
             if self.before.taken:
                 parts.append(self._sampled_weights(steps))
-            places, names, packed, (found.change, found.distance) = _in_order(parts, order, 2)
-            found.made = ~np.isnan(found.change)
+            places, names, packed, (found.change, found.distance, made) = _in_order(parts, order, 3)
+            found.made = made == 1
             found.weights = Rows(moments, places, names, packed)
         if gradients:
             parts = [r.part(r.about) for r in self._gradient_rows]
@@ -498,7 +498,7 @@ class ParameterSource:
         return found
 
     def _sampled_weights(self, steps: int) -> tuple:
-        "Rows of weights that were copied, with change (NaN where no step was made) and distance."
+        "Rows of weights that were copied, with change, distance, and whether a step was made."
         read = self.before.reduce(steps, True)
         norms = _norms(read)
         if self._start is None:
@@ -506,7 +506,7 @@ class ParameterSource:
         change, made = self._apart(read, self.after, steps, norms)
         distance = self._distance(read, steps)
         _replace(read, self._packed["weights"])
-        return read.places, read.names, read.packed, (np.where(made, change, np.nan), distance)
+        return read.places, read.names, read.packed, (change, distance, made.astype(float))
 
     def _apart(self, read: Reduced, after: Samples, steps: int, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         "‖after − before‖ / ‖before‖ of every row that was read, and whether there is an after."
@@ -614,6 +614,11 @@ class _Read:
     norms: np.ndarray
     about: np.ndarray | None
     change: np.ndarray | None = None
+
+    @property
+    def made(self) -> np.ndarray:
+        """[rows] 1 if a step was made, else 0."""
+        return np.full(len(self.packed), float(self.change is not None))
 
     def part(self, *columns: np.ndarray | None) -> tuple:
         """As `_in_order` takes it."""

@@ -694,6 +694,21 @@ def test_a_parameter_with_gaps_in_memory_is_read_anew_at_every_step():
     assert (changes > 0).all()
 
 
+def test_a_step_that_destroys_the_weights_is_a_step_that_was_made():
+    class Destroy(Callback):
+        order = Watch.order + 0.2
+
+        def before_step(self):
+            if self.learn.train_iter == 3:
+                self.model[0].weight.grad.fill_(np.nan)
+
+    watch, truth, _ = train(mlp(), cbs=[Destroy()])
+    assert [bool(after["0.weight"].isnan().all()) for after in truth.after] == [False] * 3 + [True] * 3
+    found = watch.frame("updates").query("parameter == '0.weight'")
+    assert found["step"].tolist() == list(range(6))
+    assert found["ratio"].isna().tolist() == [False] * 3 + [True] * 3
+
+
 class AsSparse(Callback):
     "Makes the gradient of the first layer sparse while gauges read, at some steps."
 
