@@ -108,6 +108,10 @@ def _try_out() -> None:
     starts = np.array([0, 128])
     apart(line, line + 1, starts, found)
     _same(found, [[128]])
+    lines, sums = Lines(np.array([0, 128])), np.zeros((1, 3))
+    look(address, apart_, Rows.whole(128 * one), True, lines, sums)
+    _same(sums, [[(read.astype(np.float64) ** 2).sum(), 0, 0]])
+    _same(moved(address, apart_, lines), [0])
     dots(line, line, starts, found)
     _same(found, [[(read.astype(np.float64) ** 2).sum()]])
     _same(fires(numbers.ctypes.data, (2, 256), 1), [True] * 256)
@@ -405,6 +409,89 @@ def _gather_all(addresses, runs, gaps, tails, rooms, unit, line, starts):
     _touch(addresses, runs, gaps, tails, rooms, unit, 0, line[starts[0] :])
     for i in range(len(addresses)):
         _gather(addresses[i], runs[i], gaps[i], tails[i], unit, line[starts[i] :])
+
+
+def look(addresses: np.ndarray, rows: Rows, inside: Rows, kurtosis: bool, lines: Lines, sums: np.ndarray) -> np.ndarray:
+    """Copy samples to `lines.now`, and read them there while they are in the cache.
+
+    Args:
+        addresses, rows: of the tensors. inside: `Rows.whole` of as many elements each.
+        sums: [rows, 3], overwritten: of squares of what is read; of its products with `lines.before`; and of the
+            squares of its differences from `lines.first`.
+
+    Returns:
+        The statistics of the samples, with extremes.
+    """
+    packed = np.empty((len(addresses), _FIELDS + BINS))
+    _look(
+        *(addresses, rows.runs, rows.gaps, rows.tails, rows.rooms, rows.unit),
+        *(lines.addresses, inside.runs, inside.gaps, inside.tails, lines.starts, kurtosis, packed),
+        *(lines.now, lines.before, lines.first, sums),
+    )
+    return packed
+
+
+@_kept
+def _look(
+    addresses, runs, gaps, tails, rooms, unit, there, its_runs, its_gaps, its_tails, starts, kurtosis, packed,
+    now, before, first, sums,
+):  # fmt: skip
+    _gather_all(addresses, runs, gaps, tails, rooms, unit, now, starts)
+    _statistics(there, its_runs, its_gaps, its_tails, its_gaps, CHUNK, 0, packed, kurtosis, True)
+    for i in range(len(addresses)):
+        own, common, apart_ = 0.0, 0.0, 0.0
+        for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
+            v = np.float64(now[j])
+            away = v - np.float64(first[j])
+            own += v * v
+            common += v * np.float64(before[j])
+            apart_ += away * away
+        sums[i, 0], sums[i, 1], sums[i, 2] = own, common, apart_
+
+
+def moved(addresses: np.ndarray, rows: Rows, lines: Lines) -> np.ndarray:
+    """[rows] sums of squares of the differences of tensors from `lines.now`; copies them to `lines.before`."""
+    found = np.empty(len(addresses))
+    _moved(
+        *(addresses, rows.runs, rows.gaps, rows.tails, rows.rooms, rows.unit, lines.starts),
+        *(lines.now, lines.before, found),
+    )
+    return found
+
+
+@_kept
+def _moved(addresses, runs, gaps, tails, rooms, unit, starts, now, after, found):
+    _gather_all(addresses, runs, gaps, tails, rooms, unit, after, starts)
+    for i in range(len(addresses)):
+        total = 0.0
+        for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
+            v = np.float64(after[j]) - np.float64(now[j])
+            total += v * v
+        found[i] = total
+
+
+class Lines:
+    """Memory for the samples of tensors, one behind the other: of this step, of the one before, and of the first.
+
+    Attributes:
+        starts: [rows + 1] where each begins. now, before, first: [elements] float32; `first` is `now` until it is set.
+        addresses: [rows] of the rows of `now`.
+    """
+
+    def __init__(self, starts: np.ndarray):
+        self.starts = starts
+        self.now, self.before = (np.zeros(int(starts[-1]), dtype=np.float32) for _ in range(2))
+        self.first, self._at = self.now, (self._addresses(self.now), self._addresses(self.before))
+        self.addresses = self._at[0]
+
+    def _addresses(self, line: np.ndarray) -> np.ndarray:
+        return line.ctypes.data + 4 * self.starts[:-1]
+
+    def swap(self) -> None:
+        """What is read becomes what was read before."""
+        self.now, self.before = self.before, self.now
+        self._at = self._at[::-1]
+        self.addresses = self._at[0]
 
 
 @_kept

@@ -6,6 +6,7 @@ copy takes samples of all of them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import is_
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
-from diagnose.packed import PUT, Summary
+from diagnose.packed import Summary
 from diagnose.sampling import SAMPLE, Copy, Places, Reading, Reduced, Samples, Window, lies, lying, sample
 from diagnose.stats import LIMITS, at_limits, compiled, dense, dots, exact, plain, read, real, squares, tensors
 
@@ -380,7 +381,8 @@ class ParameterSource:
         """The gradients of the step before a recorded one, for the cosine."""
         found = self._grads()
         if self._gradients_there.find(found):
-            self._gradients_there.keep(step)
+            there = self._gradients_there
+            there.keep(step, there.read(place, False, False))
         else:
             self._copy(self.previous, place, "previous", found)
 
@@ -399,8 +401,10 @@ class ParameterSource:
     def _take_weights(self, place: int) -> None:
         there = self._weights_there
         if there.find(self._values):
-            packed, norms = there.read(True, self.whole)
-            self._weight_rows.append(_Read(place, list(self.named), packed, norms, there.distance()))
+            mine = there.read(place, True, self.whole)
+            if there.first_squares is None:
+                there.begin(mine)
+            self._weight_rows.append(mine)
             return
         self._copy(self.before, place, "before", self._values)
         if self.whole:
@@ -409,8 +413,8 @@ class ParameterSource:
     def _take_gradients(self, place: int, step: int, found: list[Tensor | None]) -> None:
         there = self._gradients_there
         if there.find(found):
-            packed, norms = there.read(False, self.whole)
-            self._gradient_rows.append(_Read(place, there.of(self.named), packed, norms, there.cosine(step)))
+            self._gradient_rows.append(there.read(place, False, self.whole))
+            there.keep(step, self._gradient_rows[-1])
             complete = len(there.members) == len(found)
         else:
             complete = self._copy(self.gradients, place, "gradients", found).complete
@@ -447,14 +451,14 @@ class ParameterSource:
         if applied:
             found, there = self._grads(), self._gradients_there
             if there.find(found):
-                self._applied_rows.append(_Read(place, there.of(self.named), *there.read(False, False), None))
+                self._applied_rows.append(there.read(place, False, False))
             else:
                 self._copy(self.applied, place, "applied", found)
         if updates:
             there, rows = self._weights_there, self._weight_rows
             if rows and rows[-1].place == place:
                 if there.find(self._values):
-                    rows[-1].change = _ratio(there.moved(), rows[-1].norms)
+                    rows[-1].moved = there.moved()
             else:
                 self._copy(self.after, place, "after", self._values)
 
@@ -462,31 +466,31 @@ class ParameterSource:
         """The statistics of what was taken; the memory is free for the next block."""
         found, steps = Parameters({n: p.numel() for n, p in self.named.items()}, {}), len(moments)
         found.trainable = {n: p.requires_grad for n, p in self.named.items()}
-        order = {name: i for i, name in enumerate(self.named)}
+        names, order = list(self.named), {name: i for i, name in enumerate(self.named)}
         if weights:
-            parts = [r.part(r.change, r.about, r.made) for r in self._weight_rows]
+            parts = _parts(self._weight_rows, names, lambda r: (r.change, r.distance, r.made))
             if self.before.taken:
                 parts.append(self._sampled_weights(steps))
-            places, names, packed, (found.change, found.distance, made) = _in_order(parts, order, 3)
+            places, of_rows, packed, (found.change, found.distance, made) = _in_order(parts, order, 3)
             found.made = made == 1
-            found.weights = Rows(moments, places, names, packed)
+            found.weights = Rows(moments, places, of_rows, packed)
         if gradients:
-            parts = [r.part(r.about) for r in self._gradient_rows]
+            parts = _parts(self._gradient_rows, names, lambda r: (r.cosine,))
             if self.gradients.taken:
                 sampled = self.gradients.reduce(steps, False)
                 cosine = self._cosines(sampled, moments)
                 _replace(sampled, self._packed["gradients"])
                 parts.append((sampled.places, sampled.names, sampled.packed, (cosine,)))
                 self._remember(moments)
-            places, names, packed, (found.cosine,) = _in_order(parts, order, 1)
-            found.gradients = Rows(moments, places, names, packed)
-            parts = [r.part() for r in self._applied_rows]
+            places, of_rows, packed, (found.cosine,) = _in_order(parts, order, 1)
+            found.gradients = Rows(moments, places, of_rows, packed)
+            parts = _parts(self._applied_rows, names, lambda r: ())
             if self.applied.taken:
                 after = self.applied.reduce(steps, False)
                 parts.append((after.places, after.names, after.packed, ()))
             if parts:
-                places, names, packed, _ = _in_order(parts, order, 0)
-                found.applied = Rows(moments, places, names, packed)
+                places, of_rows, packed, _ = _in_order(parts, order, 0)
+                found.applied = Rows(moments, places, of_rows, packed)
         found.missing, found.sparse = self._missing, self._sparse
         for place, names, norms, of_weights, peaks in self._exact:
             values = to_host([*norms, *peaks])
@@ -598,33 +602,73 @@ class ParameterSource:
         self._weight_rows, self._gradient_rows, self._applied_rows = [], [], []
 
 
-@dataclass
 class _Read:
     """What was read of one step's parameters or gradients where they lie.
 
     Attributes:
-        place: of the moment. names: [rows]. packed: [rows, fields]. norms: [rows] of the samples.
-        about: [rows] distance from the start, or cosine with the step before.
-        change: [rows] ‖Δw‖/‖w‖; None if no step was made.
+        place: of the moment. members: which of the parameters. sampled: [rows] whether a sample was read.
+        packed: [rows, fields] of the samples. whole: the same of all elements, if they were read.
+        sums: [rows, 3] as `compiled.look` gives them. before: [rows] sums of squares of the step before, if kept.
+        moved: [rows] squares of ‖Δw‖; None if no step was made.
     """
 
-    place: int
-    names: list[str]
-    packed: np.ndarray
-    norms: np.ndarray
-    about: np.ndarray | None
-    change: np.ndarray | None = None
+    def __init__(self, place: int, there: _There, packed: np.ndarray, sums: np.ndarray, whole: np.ndarray | None):
+        self.place, self.members, self.sampled, self.first = place, there.members, there.sampled, there.first_squares
+        self.packed, self.sums, self.whole = packed, sums, whole
+        self.before: np.ndarray | None = None
+        self.moved: np.ndarray | None = None
+
+
+class _Block:
+    """Several `_Read` of the same tensors, one behind the other; and what follows from their sums, [rows] each."""
+
+    def __init__(self, reads: list[_Read]):
+        self.reads, rows = reads, len(reads[0].packed)
+        self.places = np.repeat([r.place for r in reads], rows)
+        packed, self.sums = np.concatenate([r.packed for r in reads]), np.concatenate([r.sums for r in reads])
+        found = Summary(packed)
+        self.norms = found.l2(found.count)
+        if reads[0].whole is not None:
+            packed = np.concatenate([r.whole for r in reads])
+        else:
+            found.min[:] = np.where(np.tile(reads[0].sampled, len(reads)), np.nan, found.min)
+            found.max[:] = np.where(np.tile(reads[0].sampled, len(reads)), np.nan, found.max)
+        self.packed = packed
+
+    def _all(self, get: Callable[[_Read], np.ndarray | None]) -> np.ndarray:
+        none = np.full(len(self.reads[0].packed), np.nan)
+        return np.concatenate([none if (v := get(r)) is None else v for r in self.reads])
 
     @property
     def made(self) -> np.ndarray:
-        """[rows] 1 if a step was made, else 0."""
-        return np.full(len(self.packed), float(self.change is not None))
+        """1 if a step was made, else 0."""
+        return np.repeat([float(r.moved is not None) for r in self.reads], len(self.reads[0].packed))
 
-    def part(self, *columns: np.ndarray | None) -> tuple:
-        """As `_in_order` takes it."""
-        rows = len(self.packed)
-        filled = tuple(np.full(rows, np.nan) if c is None else c for c in columns)
-        return np.full(rows, self.place), self.names, self.packed, filled
+    @property
+    def change(self) -> np.ndarray:
+        """‖Δw‖/‖w‖."""
+        return _ratio(np.sqrt(self._all(lambda r: r.moved)), self.norms)
+
+    @property
+    def distance(self) -> np.ndarray:
+        """From what was read first, over the size of that."""
+        return _ratio(np.sqrt(self.sums[:, 2]), np.sqrt(self._all(lambda r: r.first)))
+
+    @property
+    def cosine(self) -> np.ndarray:
+        """With what was kept at the step before, NaN if nothing was."""
+        with np.errstate(all="ignore"):
+            return self.sums[:, 1] / np.sqrt(self.sums[:, 0] * self._all(lambda r: r.before))
+
+
+def _parts(reads: list[_Read], names: list[str], columns: Callable[[_Block], tuple]) -> list[tuple]:
+    "As `_in_order` takes them."
+    parts = []
+    for _, same in itertools.groupby(reads, lambda r: (id(r.members), r.whole is None)):
+        block = _Block(list(same))
+        of_step = [names[i] for i in block.reads[0].members]
+        parts.append((block.places, of_step * len(block.reads), block.packed, columns(block)))
+    return parts
 
 
 def _in_order(parts: list[tuple], order: dict[str, int], columns: int) -> tuple:
@@ -680,86 +724,39 @@ class _There:
 
     def _lay_out(self, values: list[Tensor | None], tensors: list[Tensor]) -> None:
         self.members = [i for i, t in enumerate(values) if t is not None]
-        reading = Reading.of([sample(t) for t in tensors])
+        reading, rows = Reading.of([sample(t) for t in tensors]), compiled().Rows
         self._rows, self._offsets = reading.rows, reading.addresses - [t.data_ptr() for t in tensors]
-        self._sampled = self._rows.gaps > 0
-        self._starts = np.concatenate([[0], np.cumsum(self._rows.lengths)])
-        self._inside, self._sizes = compiled().Rows.whole(self._rows.lengths), np.array([t.numel() for t in tensors])
-        self._line, self._other = _Line(self._starts), _Line(self._starts)
-        self._first: _Line | None = None
-        self._kept_step: int | None = None
+        self._inside = rows.whole(self._rows.lengths)
+        self._whole = rows.whole(np.array([t.numel() for t in tensors], dtype=np.int64))
+        self._lines = compiled().Lines(np.concatenate([[0], np.cumsum(self._rows.lengths)]))
+        self.sampled = self._rows.gaps > 0
+        self.first_squares: np.ndarray | None = None
+        self._kept: tuple[int, np.ndarray] | None = None
         self._looks = 0
 
-    def of(self, names: Iterable[str]) -> list[str]:
-        """Names of the members."""
-        names = list(names)
-        return names if len(names) == len(self.members) else [names[i] for i in self.members]
+    def read(self, place: int, kurtosis: bool, whole: bool) -> _Read:
+        """Read the samples; and all elements too, if `whole`."""
+        sums = np.empty((len(self.members), 3))
+        packed = compiled().look(self._addresses, self._rows, self._inside, kurtosis, self._lines, sums)
+        everything = read(np.array(self._where), self._whole, kurtosis, True) if whole else None
+        return _Read(place, self, packed, sums, everything)
 
-    def _gather(self, line: _Line) -> None:
-        compiled().gather(self._addresses, self._rows, line.numbers[0], self._starts[:-1])
-
-    def read(self, kurtosis: bool, whole: bool) -> tuple[np.ndarray, np.ndarray]:
-        """[members, fields] statistics, of all elements if `whole`; and [members] norms of the samples."""
-        self._gather(self._line)
-        packed = read(self._line.addresses, self._inside, kurtosis, True)
-        found = Summary(packed)
-        norms = found.l2(found.count)
-        if whole and self._sampled.any():
-            packed = read(np.array(self._where), compiled().Rows.whole(self._sizes), kurtosis, True)
-        elif self._sampled.any():
-            packed[self._sampled, PUT["min"]] = packed[self._sampled, PUT["max"]] = np.nan
-        return packed, norms
-
-    def distance(self) -> np.ndarray:
-        """[members] of what was read from what was read first, over the size of that."""
-        if self._first is None:
-            self._first, self._first_size = self._line.copy(), np.sqrt(self._line.dot(self._line))
-        return _ratio(np.sqrt(self._line.apart(self._first)), self._first_size)
+    def begin(self, mine: _Read) -> None:
+        """What was just read is what distances are from."""
+        self._lines.first = self._lines.now.copy()
+        self.first_squares = mine.first = mine.sums[:, 0].copy()
+        mine.sums[:, 2] = 0
 
     def moved(self) -> np.ndarray:
-        """[members] how far the tensors are by now from what was read."""
-        self._gather(self._other)
-        return np.sqrt(self._line.apart(self._other))
+        """[members] squares of how far the tensors are by now from what was read."""
+        return compiled().moved(self._addresses, self._rows, self._lines)
 
-    def keep(self, step: int) -> None:
-        """Remember the tensors as they are at this step, for `cosine`."""
-        self._gather(self._other)
-        self._kept_step, self._kept_square = step, self._other.dot(self._other)
-
-    def cosine(self, step: int) -> np.ndarray:
-        """[members] of what was read with what was kept at the step before, NaN if nothing was; it is kept in turn."""
-        square = self._line.dot(self._line)
-        if self._kept_step == step - 1:
-            with np.errstate(all="ignore"):
-                found = self._line.dot(self._other) / np.sqrt(square * self._kept_square)
-        else:
-            found = np.full(len(square), np.nan)
-        self._line, self._other = self._other, self._line
-        self._kept_step, self._kept_square = step, square
-        return found
-
-
-class _Line:
-    "Rows of float32 numbers, one behind the other."
-
-    def __init__(self, starts: np.ndarray):
-        self.starts, self.numbers = starts, np.zeros((1, int(starts[-1])), dtype=np.float32)
-        self.addresses = self.numbers.ctypes.data + 4 * starts[:-1]
-
-    def copy(self) -> _Line:
-        result = _Line(self.starts)
-        result.numbers[:] = self.numbers
-        return result
-
-    def dot(self, other: _Line) -> np.ndarray:
-        found = np.empty((1, len(self.addresses)))
-        compiled().dots(self.numbers, other.numbers, self.starts, found)
-        return found[0]
-
-    def apart(self, other: _Line) -> np.ndarray:
-        found = np.empty((1, len(self.addresses)))
-        compiled().apart(self.numbers, other.numbers, self.starts, found)
-        return found[0]
+    def keep(self, step: int, mine: _Read) -> None:
+        """What was just read at this step is what the next one's is compared with; as this is with the last one."""
+        if self._kept is not None and self._kept[0] == step - 1:
+            mine.before = self._kept[1]
+        self._kept = step, mine.sums[:, 0]
+        self._lines.swap()
 
 
 def _stride(t: Tensor) -> tuple[int, ...] | None:

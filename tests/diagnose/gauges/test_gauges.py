@@ -746,7 +746,7 @@ def test_steps_that_are_read_in_different_ways_stand_in_order():
         for name in names:
             row = one(found, step=step, parameter=name)
             assert row["l2"] == pytest.approx(norm(truth.gradients[step][name].to_dense()), rel=1e-5)
-            if 0 < step and step not in (2, 4):  # at these its neighbour was read in the other way
+            if step > 0 and step not in (2, 4):  # at these its neighbour was read in the other way
                 a, b = (truth.gradients[k][name].to_dense().double().flatten() for k in (step, step - 1))
                 expected = float(torch.nn.functional.cosine_similarity(a, b, dim=0))
                 assert row["cosine"] == pytest.approx(expected, abs=1e-5), (step, name)
