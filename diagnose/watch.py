@@ -258,7 +258,9 @@ class Recording:
                 alarm.start(learn)
             self.tell("on_start", learn)
         self._on_host = None
-        compiled().enabled()  # nothing is compiled in the middle of a step
+        first = next(learn.model.parameters(), None)
+        if first is None or first.device.type == "cpu":
+            compiled().enabled()  # nothing is compiled in the middle of a step
         self._last_end = time.perf_counter()  # what an epoch's first batch waits for is the loader, not the validation
         model = learn.model
         for gauge in self.gauges.values():
