@@ -103,6 +103,9 @@ def _try_out() -> None:
         read = np.concatenate([numbers[r * int(rows.gaps[0] or rows.unit) :][: rows.unit] for r in range(rows.runs[0])])
         read = np.concatenate([read, numbers[len(read) :][: rows.tails[0]]])
         _same(statistics(address, rows, True, True)[0, 1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
+    packed = np.empty(_FIELDS + BINS)
+    Reader().read(int(address[0]), apart_, (8, 48, 0, 40), 0, packed)
+    _same(packed[1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
     line, found = np.zeros((1, 128), dtype=np.float32), np.zeros((1, 1))
     gather(address, apart_, line[0], np.zeros(1, dtype=np.int64))
     starts = np.array([0, 128])
@@ -144,43 +147,70 @@ def start(shift, room):
 def _statistics(addresses, runs, gaps, tails, rooms, unit, shift, packed, kurtosis, extremes):
     counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
     buffer = np.empty(_longest(runs, gaps, tails, unit), np.float32)
-    _touch(addresses, runs, gaps, tails, rooms, unit, shift, buffer)
     for i in range(len(addresses)):
-        n, out = runs[i] * unit + tails[i], packed[i]
-        if not gaps[i]:
-            x = numba.carray(_pointer(addresses[i]), n, np.float32)
-        else:
-            _gather(addresses[i] + 4 * start(shift, rooms[i]), runs[i], gaps[i], tails[i], unit, buffer)
-            x = buffer[:n]
-        bits = x.view(np.uint32)
-        counts[:] = 0
-        total, square, spread, low, high = 0.0, 0.0, 0.0, _LARGEST, -_LARGEST
-        for begin in range(0, n, _BLOCK):
-            y, y_bits = x[begin : begin + _BLOCK], bits[begin : begin + _BLOCK]
-            sums = _sums(y) if unit == CHUNK else _sums_of_long(y)
-            total, square, spread = total + sums[0], square + sums[1], spread + sums[2]
-            _count(y_bits, counts)  # after what brings the block into the cache
-            if extremes and not gaps[i]:
-                keys = _extremes(y_bits)
-                low, high = min(low, keys[0]), max(high, keys[1])
-        small, nonfinite = _fold(counts, out)
-        out[0] = n
-        if nonfinite or not n or (small and small != _zeros(bits)):
-            _odd(x, out, kurtosis, extremes and not gaps[i])
-            continue
-        out[6], out[7], out[8] = small / n, out[_FIELDS : _FIELDS + WINDOW + 1].sum() / n, 0.0
-        mean = total / n
-        variance, fourth = square / n - mean * mean, math.nan
-        spread -= total * total / max(n // unit, 1)
-        if kurtosis or mean * mean > NEAR * square / n:
-            off, second, fourth, spread = _about(x, mean) if unit == CHUNK else _about_long(x, mean)
-            mean, variance = mean + off / n, second / n - (off / n) * (off / n)
-        variance = max(variance, 0.0)
-        out[1], out[2] = mean, math.sqrt(variance)
-        out[3], out[4] = (_number(low), _number(high)) if extremes and not gaps[i] else (math.nan, math.nan)
-        out[5] = fourth / n / (variance * variance) - 3 if kurtosis and variance > 0 else math.nan
-        many, k = n % unit == 0 and n >= 8 * unit, n // unit
-        out[9] = math.sqrt(max(spread, 0.0)) / (unit * math.sqrt(k * (k - 1.0))) if many else math.nan
+        _row(
+            *(addresses[i], runs[i], gaps[i], tails[i], rooms[i], unit, shift),
+            *(packed[i], kurtosis, extremes, counts, buffer),
+        )
+
+
+class Reader:
+    """Reads one tensor after the other, in the middle of a pass."""
+
+    def __init__(self):
+        self._counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
+        self._buffer = np.empty(0, np.float32)
+
+    def read(self, address: int, rows: Rows, lies: tuple[int, int, int, int], shift: int, packed: np.ndarray) -> None:
+        """Statistics of a tensor, with extremes if it is read whole, to `packed` [fields].
+
+        Args:
+            rows: of this tensor alone. lies: its run, gap, tail and room.
+        """
+        if rows.total > len(self._buffer):
+            self._buffer = np.empty(rows.total, np.float32)
+        _row(address, *lies, rows.unit, shift, packed, False, True, self._counts, self._buffer)
+
+
+@_kept
+def _row(address, runs, gap, tail, room, unit, shift, out, kurtosis, extremes, counts, buffer):
+    n = runs * unit + tail
+    if not gap:
+        x = numba.carray(_pointer(address), n, np.float32)
+    else:
+        begin = address + 4 * start(shift, room)
+        _touch(begin, runs, gap, tail, unit, buffer)
+        _gather(begin, runs, gap, tail, unit, buffer)
+        x = buffer[:n]
+    bits = x.view(np.uint32)
+    counts[:] = 0
+    total, square, spread, low, high = 0.0, 0.0, 0.0, _LARGEST, -_LARGEST
+    for begin in range(0, n, _BLOCK):
+        y, y_bits = x[begin : begin + _BLOCK], bits[begin : begin + _BLOCK]
+        sums = _sums(y) if unit == CHUNK else _sums_of_long(y)
+        total, square, spread = total + sums[0], square + sums[1], spread + sums[2]
+        _count(y_bits, counts)  # after what brings the block into the cache
+        if extremes and not gap:
+            keys = _extremes(y_bits)
+            low, high = min(low, keys[0]), max(high, keys[1])
+    small, nonfinite = _fold(counts, out)
+    out[0] = n
+    if nonfinite or not n or (small and small != _zeros(bits)):
+        _odd(x, out, kurtosis, extremes and not gap)
+        return
+    out[6], out[7], out[8] = small / n, out[_FIELDS : _FIELDS + WINDOW + 1].sum() / n, 0.0
+    mean = total / n
+    variance, fourth = square / n - mean * mean, math.nan
+    spread -= total * total / max(n // unit, 1)
+    if kurtosis or mean * mean > NEAR * square / n:
+        off, second, fourth, spread = _about(x, mean) if unit == CHUNK else _about_long(x, mean)
+        mean, variance = mean + off / n, second / n - (off / n) * (off / n)
+    variance = max(variance, 0.0)
+    out[1], out[2] = mean, math.sqrt(variance)
+    out[3], out[4] = (_number(low), _number(high)) if extremes and not gap else (math.nan, math.nan)
+    out[5] = fourth / n / (variance * variance) - 3 if kurtosis and variance > 0 else math.nan
+    many, k = n % unit == 0 and n >= 8 * unit, n // unit
+    out[9] = math.sqrt(max(spread, 0.0)) / (unit * math.sqrt(k * (k - 1.0))) if many else math.nan
 
 
 @_kept
@@ -194,17 +224,13 @@ def _longest(runs, gaps, tails, unit):
 
 
 @_kept
-def _touch(addresses, runs, gaps, tails, rooms, unit, shift, keep):
+def _touch(address, runs, gap, tail, unit, keep):
     "Bring the runs into the cache, many at a time: a copy waits for one after the other, four times as long."
     total = np.float32(0)
-    for i in range(len(addresses)):
-        if gaps[i]:
-            span = _span(runs[i], gaps[i], tails[i], unit)
-            x = numba.carray(_pointer(addresses[i] + 4 * start(shift, rooms[i])), span, np.float32)
-            for r in range(np.uint64(runs[i])):
-                total += x[np.uint64(r) * np.uint64(gaps[i])]
-    if len(keep):
-        keep[0] = total  # or the compiler leaves it out
+    x = numba.carray(_pointer(address), _span(runs, gap, tail, unit), np.float32)
+    for r in range(np.uint64(runs)):
+        total += x[np.uint64(r) * np.uint64(gap)]
+    keep[0] = total  # or the compiler leaves it out
 
 
 @_kept
@@ -406,9 +432,11 @@ def gather(addresses: np.ndarray, rows: Rows, line: np.ndarray, starts: np.ndarr
 
 @_kept
 def _gather_all(addresses, runs, gaps, tails, rooms, unit, line, starts):
-    _touch(addresses, runs, gaps, tails, rooms, unit, 0, line[starts[0] :])
     for i in range(len(addresses)):
-        _gather(addresses[i], runs[i], gaps[i], tails[i], unit, line[starts[i] :])
+        to = line[starts[i] :]
+        if gaps[i]:
+            _touch(addresses[i], runs[i], gaps[i], tails[i], unit, to)
+        _gather(addresses[i], runs[i], gaps[i], tails[i], unit, to)
 
 
 def look(addresses: np.ndarray, rows: Rows, inside: Rows, kurtosis: bool, lines: Lines, sums: np.ndarray) -> np.ndarray:
@@ -447,6 +475,14 @@ def _look(
             common += v * np.float64(before[j])
             apart_ += away * away
         sums[i, 0], sums[i, 1], sums[i, 2] = own, common, apart_
+
+
+def kept(addresses: np.ndarray, rows: Rows, lines: Lines) -> np.ndarray:
+    """Copy the samples of tensors to `lines.before`; [rows] their sums of squares."""
+    gather(addresses, rows, lines.before, lines.starts[:-1])
+    found = np.empty((1, len(addresses)))
+    dots(lines.before[None], lines.before[None], lines.starts, found)
+    return found[0]
 
 
 def moved(addresses: np.ndarray, rows: Rows, lines: Lines) -> np.ndarray:

@@ -302,6 +302,7 @@ class Recording:
         if self._last_end:
             m.marks["waiting"] = self._last_end
         if self.activations and self.reads & _CALLS:
+            self.activations.prepare(m.step, "activations" in self.reads, "calls" in self.reads)
             self._guard = _Guard(learn.model, self.activations)
         self._mark(m, "start")
 

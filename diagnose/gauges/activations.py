@@ -8,8 +8,9 @@ a 64-bin `histogram` whose bins fit any scale. `min` and `max` only where the ou
 ## How it is measured
 From up to 4,096 elements of the output, other ones at every step; `count` of `size` tells how many: 64 runs of 64
 neighbours read where the output lies in the processor's memory, or 256 of 16 copied from it. A module called several
-times in a step (the shared encoder of a siamese net) has a row for each call. An output that a later module
-overwrites in place is read every eighth time only, since it must be copied at once.
+times in a step (the shared encoder of a siamese net) has a row for each call. Outside the
+processor's memory an output that a later module overwrites in place is read every eighth time only, since it must be
+copied at once.
 
 ## What it costs
 Per output about 10 µs to sample and 8 µs to reduce on one core. See reports/gauges.md.

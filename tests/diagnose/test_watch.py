@@ -25,6 +25,7 @@ from fastai.vision.data import ImageBlock
 from learners import digits, small_cnn
 from torch import nn
 
+from diagnose import compiled
 from diagnose.errors import DiagnoseError
 from diagnose.isolate import seed_everything
 from diagnose.store import Store
@@ -402,3 +403,23 @@ def test_showing_results_between_fits_changes_nothing_more_than_it_does_alone():
     assert all(torch.equal(a.float(), b.float()) for a, b in zip(*ends))
     assert no_hook_is_left(learn.model)
     assert set(watch.frame("steps")["fit"]) == {0, 1}
+
+
+def test_an_error_of_ours_does_not_end_a_pass(monkeypatch, caplog):
+    seen = []
+
+    def broken(self, *args):
+        seen.append(1)
+        if len(seen) > 4:
+            raise MemoryError("no room")
+        return read(self, *args)
+
+    read = compiled.Reader.read
+    monkeypatch.setattr(compiled.Reader, "read", broken)
+    learn, watch = digits(0), Watch(every=1)
+    fit(learn, [watch])
+    assert len(seen) == 5
+    assert "no room" in caplog.text
+    rows = watch.frame("activations").groupby("step").size()
+    assert len(rows) == watch.store.frame("steps")["step"].nunique()
+    assert rows.nunique() == 1  # of every layer at every step, also at that one

@@ -311,14 +311,17 @@ def test_activations_are_numpys_and_containers_add_no_rows():
         assert (row["min"], row["max"]) == (pytest.approx(x.min()), pytest.approx(x.max()))
 
 
-def test_an_output_that_is_overwritten_is_not_read_as_what_overwrote_it():
+def test_an_output_that_is_overwritten_is_not_read_as_what_overwrote_it(both_ways):
     torch.manual_seed(5)
     model = nn.Sequential(nn.Linear(20, 400), nn.BatchNorm1d(400), nn.ReLU(inplace=True), nn.Linear(400, 5))
     watch, _, _ = train(model, steps=20)
     frame = watch.frame("activations")
     norm_rows, relu = frame[frame["kind"] == "BatchNorm1d"], frame[frame["kind"] == "ReLU"]
     assert len(relu) == 20
-    assert 2 <= len(norm_rows) <= 4  # every eighth step
+    if both_ways == "compiled":
+        assert len(norm_rows) == 20  # read before it is overwritten
+    else:
+        assert 2 <= len(norm_rows) <= 4  # every eighth step
     assert (norm_rows["negatives"] > 0.3).all()
     assert (relu["negatives"] == 0).all()
 
