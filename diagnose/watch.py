@@ -90,7 +90,7 @@ class Watch(Callback):
         every: record every so many steps after the first 100; 1 records every step. Or, by gauge id, which of the
             recorded steps a gauge takes: {"activations": 5} every fifth.
         without: ids of gauges to turn off (`diagnose list gauges`).
-        exact: read every element of every tensor instead of samples of 4,096, for 1.2 to 2.1 times the time of a step
+        exact: read every element of every tensor instead of samples of 4,096, for 1.2 to 1.4 times the time of a step
             (reports/gauges.md).
         features: name of the submodule whose outputs are the features for `representations`.
         alarms: True for all, False for none, or ids (`diagnose list alarms`).

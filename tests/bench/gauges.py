@@ -335,14 +335,17 @@ def measure(name: str, rounds: int, slow: bool, say: Callable[[str], None]) -> t
 
 
 class SelfTimed(Watch):
-    """A Watch that notes the CPU nanoseconds of its thread at every event; and of putting the hooks on and off."""
+    """A Watch that notes the CPU nanoseconds of its thread at every event; and of putting the hooks on, and in them."""
+
+    LABELS = {"attach": "hooks on", "_read_safely": "in hooks"}
 
     def __init__(self, **settings):
         alarms = [e.id for e in registry.entries("diagnose.alarms") if e.id != "loss-at-best-constant"]
         super().__init__(alarms=alarms, **settings)
         self.spent: list[tuple[int, str, int]] = []
         self.blocks: list[tuple[int, int]] = []
-        for name, owner in (("attach", self.recording.activations), ("reduce", self.recording)):
+        owners = {**dict.fromkeys(self.LABELS, self.recording.activations), "reduce": self.recording}
+        for name, owner in owners.items():
             setattr(owner, name, self._timed(name, getattr(owner, name)))
 
     def _timed(self, name: str, function: Callable) -> Callable:
@@ -350,8 +353,8 @@ class SelfTimed(Watch):
             steps, step, began = len(self.recording.moments), self.recording.step, time.thread_time_ns()
             result = function(*args)
             taken = time.thread_time_ns() - began
-            if name == "attach":
-                self.spent.append((step, "hooks on", taken))
+            if name in self.LABELS:
+                self.spent.append((step, self.LABELS[name], taken))
             elif steps:
                 self.blocks.append((steps, taken))
             return result
@@ -383,8 +386,8 @@ def self_times(name: str, steps: int, every: int, exact: bool) -> dict[str, floa
 
 def self_table(names: list[str], steps_of: Callable[[str], int]) -> list[str]:
     """Lines of a table of `self_times`, with their sum over the CPU time of a plain step."""
-    shown = ["hooks on", "after_pred", "after_loss", "before_step", "after_step", "after_batch", "reduce"]
-    lines = [f"| | plain step | {' | '.join(shown)} | others | sum | of a step | block |", "|---" * 12 + "|"]
+    shown = ["hooks on", "in hooks", "after_pred", "after_loss", "before_step", "after_step", "after_batch", "reduce"]
+    lines = [f"| | plain step | {' | '.join(shown)} | others | sum | of a step | block |", "|---" * 13 + "|"]
     for name, (label, every, exact) in itertools.product(
         names, [("every step", 1, False), ("default schedule", 10, False), ("every step, exact", 1, True)]
     ):
@@ -453,7 +456,7 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], {**os.environ, **KEEPS})
     torch.set_num_threads(1 if options.own else options.threads)
     if options.own:
-        print("Microseconds of CPU a step in our own handlers, one thread; what hooks add to the pass is not in it.\n")
+        print("Microseconds of CPU a step in our own handlers and hooks, one thread.\n")
         print("\n".join(self_table(options.models.split(","), lambda name: 2 * MODELS[name][2])))
         return
     lines = [
