@@ -18,7 +18,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK, NEAR, NOTHING, WINDOW
+from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK, NEAR, NOTHING, WINDOW, start
 
 log = logging.getLogger("diagnose")
 
@@ -59,7 +59,7 @@ class Rows:
     Attributes:
         runs: of `unit` neighbours each. gaps: how far from one run's begin to the next one's; 0: one behind the other,
             as in a tensor that is read whole. tails: elements behind the last run.
-        rooms: elements by which all runs may be shifted, see `start`.
+        rooms: elements by which all runs may be shifted, see `packed.start`.
         unit: 16 or 64, the same for all. total: elements read.
     """
 
@@ -104,19 +104,17 @@ def _try_out() -> None:
         read = np.concatenate([read, numbers[len(read) :][: rows.tails[0]]])
         _same(statistics(address, rows, True, True)[0, 1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
     packed = np.empty(_FIELDS + BINS)
-    Reader().read(int(address[0]), apart_, (8, 48, 0, 40), 0, packed)
+    Reader().read(int(address[0]), apart_, 0, packed)
     _same(packed[1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
-    line, found = np.zeros((1, 128), dtype=np.float32), np.zeros((1, 1))
+    line = np.zeros((1, 128), dtype=np.float32)
     gather(address, apart_, line[0], np.zeros(1, dtype=np.int64))
     starts = np.array([0, 128])
-    apart(line, line + 1, starts, found)
-    _same(found, [[128]])
-    lines, sums = Lines(np.array([0, 128])), np.zeros((1, 3))
+    _same(distances(line, line + 1, starts), [[128]])
+    lines, sums = Lines(starts), np.zeros((1, 3))
     look(address, apart_, Rows.whole(128 * one), True, lines, sums)
     _same(sums, [[(read.astype(np.float64) ** 2).sum(), 0, 0]])
     _same(moved(address, apart_, lines), [0])
-    dots(line, line, starts, found)
-    _same(found, [[(read.astype(np.float64) ** 2).sum()]])
+    _same(products(line, line, starts), [[(read.astype(np.float64) ** 2).sum()]])
     _same(fires(numbers.ctypes.data, (2, 256), 1), [True] * 256)
 
 
@@ -130,17 +128,14 @@ def statistics(addresses: np.ndarray, rows: Rows, kurtosis: bool, extremes: bool
 
     Args:
         addresses: [rows] int64, of the first number of each. kurtosis: whether to compute it too.
-        extremes: the same; of rows that are read whole. shift: see `start`.
+        extremes: the same; of rows that are read whole. shift: see `packed.start`.
     """
     packed = np.empty((len(addresses), _FIELDS + BINS))
     _statistics(addresses, rows.runs, rows.gaps, rows.tails, rows.rooms, rows.unit, shift, packed, kurtosis, extremes)
     return packed
 
 
-@_kept
-def start(shift, room):
-    """Where the runs of a step begin: another place at every step, from 0 to `room`."""
-    return shift * 40503 % (room + 1)
+_start = _kept(start)
 
 
 @_kept
@@ -161,15 +156,12 @@ class Reader:
         self._counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
         self._buffer = np.empty(0, np.float32)
 
-    def read(self, address: int, rows: Rows, lies: tuple[int, int, int, int], shift: int, packed: np.ndarray) -> None:
-        """Statistics of a tensor, with extremes if it is read whole, to `packed` [fields].
-
-        Args:
-            rows: of this tensor alone. lies: its run, gap, tail and room.
-        """
+    def read(self, address: int, rows: Rows, shift: int, packed: np.ndarray) -> None:
+        """Statistics of a tensor, with extremes if it is read whole, to `packed` [fields]; `rows` are of it alone."""
         if rows.total > len(self._buffer):
             self._buffer = np.empty(rows.total, np.float32)
-        _row(address, *lies, rows.unit, shift, packed, False, True, self._counts, self._buffer)
+        of = rows.runs[0], rows.gaps[0], rows.tails[0], rows.rooms[0]
+        _row(address, *of, rows.unit, shift, packed, False, True, self._counts, self._buffer)
 
 
 @_kept
@@ -178,7 +170,7 @@ def _row(address, runs, gap, tail, room, unit, shift, out, kurtosis, extremes, c
     if not gap:
         x = numba.carray(_pointer(address), n, np.float32)
     else:
-        begin = address + 4 * start(shift, room)
+        begin = address + 4 * _start(shift, room)
         _touch(begin, runs, gap, tail, unit, buffer)
         _gather(begin, runs, gap, tail, unit, buffer)
         x = buffer[:n]
@@ -427,11 +419,11 @@ def _half(v):
 
 def gather(addresses: np.ndarray, rows: Rows, line: np.ndarray, starts: np.ndarray) -> None:
     """Copy rows to `line` [width] float32, each to its place in `starts` [rows]."""
-    _gather_all(addresses, rows.runs, rows.gaps, rows.tails, rows.rooms, rows.unit, line, starts)
+    _gather_all(addresses, rows.runs, rows.gaps, rows.tails, rows.unit, line, starts)
 
 
 @_kept
-def _gather_all(addresses, runs, gaps, tails, rooms, unit, line, starts):
+def _gather_all(addresses, runs, gaps, tails, unit, line, starts):
     for i in range(len(addresses)):
         to = line[starts[i] :]
         if gaps[i]:
@@ -452,7 +444,7 @@ def look(addresses: np.ndarray, rows: Rows, inside: Rows, kurtosis: bool, lines:
     """
     packed = np.empty((len(addresses), _FIELDS + BINS))
     _look(
-        *(addresses, rows.runs, rows.gaps, rows.tails, rows.rooms, rows.unit),
+        *(addresses, rows.runs, rows.gaps, rows.tails, rows.unit),
         *(lines.addresses, inside.runs, inside.gaps, inside.tails, lines.starts, kurtosis, packed),
         *(lines.now, lines.before, lines.first, sums),
     )
@@ -461,10 +453,10 @@ def look(addresses: np.ndarray, rows: Rows, inside: Rows, kurtosis: bool, lines:
 
 @_kept
 def _look(
-    addresses, runs, gaps, tails, rooms, unit, there, its_runs, its_gaps, its_tails, starts, kurtosis, packed,
+    addresses, runs, gaps, tails, unit, there, its_runs, its_gaps, its_tails, starts, kurtosis, packed,
     now, before, first, sums,
 ):  # fmt: skip
-    _gather_all(addresses, runs, gaps, tails, rooms, unit, now, starts)
+    _gather_all(addresses, runs, gaps, tails, unit, now, starts)
     _statistics(there, its_runs, its_gaps, its_tails, its_gaps, CHUNK, 0, packed, kurtosis, True)
     for i in range(len(addresses)):
         own, common, apart_ = 0.0, 0.0, 0.0
@@ -480,30 +472,13 @@ def _look(
 def kept(addresses: np.ndarray, rows: Rows, lines: Lines) -> np.ndarray:
     """Copy the samples of tensors to `lines.before`; [rows] their sums of squares."""
     gather(addresses, rows, lines.before, lines.starts[:-1])
-    found = np.empty((1, len(addresses)))
-    dots(lines.before[None], lines.before[None], lines.starts, found)
-    return found[0]
+    return products(lines.before[None], lines.before[None], lines.starts)[0]
 
 
 def moved(addresses: np.ndarray, rows: Rows, lines: Lines) -> np.ndarray:
     """[rows] sums of squares of the differences of tensors from `lines.now`; copies them to `lines.before`."""
-    found = np.empty(len(addresses))
-    _moved(
-        *(addresses, rows.runs, rows.gaps, rows.tails, rows.rooms, rows.unit, lines.starts),
-        *(lines.now, lines.before, found),
-    )
-    return found
-
-
-@_kept
-def _moved(addresses, runs, gaps, tails, rooms, unit, starts, now, after, found):
-    _gather_all(addresses, runs, gaps, tails, rooms, unit, after, starts)
-    for i in range(len(addresses)):
-        total = 0.0
-        for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
-            v = np.float64(after[j]) - np.float64(now[j])
-            total += v * v
-        found[i] = total
+    gather(addresses, rows, lines.before, lines.starts[:-1])
+    return distances(lines.now[None], lines.before[None], lines.starts)[0]
 
 
 class Lines:
@@ -530,29 +505,32 @@ class Lines:
         self.addresses = self._at[0]
 
 
+def distances(a: np.ndarray, b: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """[steps, rows] sums of squares of a − b by row; a [steps, width], b the same or one step for all."""
+    return _in_pairs(a, b, starts, True)
+
+
+def products(a: np.ndarray, b: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """[steps, rows] dot products of the rows of a and b, likewise."""
+    return _in_pairs(a, b, starts, False)
+
+
 @_kept
-def apart(a, b, starts, found):
-    """Sums of squares of a − b by row, to `found` [steps, rows]; a [steps, width], b the same or one step for all."""
+def _in_pairs(a, b, starts, apart):
+    found = np.empty((len(a), len(starts) - 1))
     for k in range(len(a)):
         x, y = a[k], b[k if len(b) > 1 else 0]
         for i in range(len(starts) - 1):
             total = 0.0
-            for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
-                v = np.float64(x[j]) - np.float64(y[j])
-                total += v * v
+            if apart:
+                for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
+                    v = np.float64(x[j]) - np.float64(y[j])
+                    total += v * v
+            else:
+                for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
+                    total += np.float64(x[j]) * np.float64(y[j])
             found[k, i] = total
-
-
-@_kept
-def dots(a, b, starts, found):
-    """Dot products of the rows of a and b, to `found` [steps, rows]; b may be one step for all."""
-    for k in range(len(a)):
-        x, y = a[k], b[k if len(b) > 1 else 0]
-        for i in range(len(starts) - 1):
-            total = 0.0
-            for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
-                total += np.float64(x[j]) * np.float64(y[j])
-            found[k, i] = total
+    return found
 
 
 def fires(address: int, shape: tuple[int, ...], axis: int) -> np.ndarray:

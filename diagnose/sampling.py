@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK
+from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK, start
 from diagnose.stats import Layout, compiled, dense, on_host, plain, real, statistics
 
 SAMPLE = 4096  # elements of a tensor: standard deviations within about 2 % in the median, see reports/gauges.md
@@ -60,10 +60,10 @@ def sample(t: Tensor, shift: int = 0, size: int = SAMPLE) -> Tensor:
         n = t.numel()
         shape = (n,) if n < size else (n // CHUNK, CHUNK)  # as the samples of larger ones, which it stands beside
         return t.as_strided(shape, (*shape[1:], 1), t.storage_offset()) if whole else t.reshape(shape)
-    start = shift * 40503 % (room + 1) if shift else room // 2
+    begin = start(shift, room) if shift else room // 2
     if whole:
-        return t.as_strided((chunks, CHUNK), (gap, 1), t.storage_offset() + start)
-    where = start + torch.arange(chunks, device=t.device)[:, None] * gap + torch.arange(CHUNK, device=t.device)
+        return t.as_strided((chunks, CHUNK), (gap, 1), t.storage_offset() + begin)
+    where = begin + torch.arange(chunks, device=t.device)[:, None] * gap + torch.arange(CHUNK, device=t.device)
     return torch.take(t, where)
 
 
@@ -92,38 +92,19 @@ class Window(NamedTuple):
         stride, shape, strides, room = self
         if stride is None or t.stride() != stride:
             return sample(t, shift)
-        return t.as_strided(shape, strides, t.storage_offset() + shift * 40503 % (room + 1))
+        return t.as_strided(shape, strides, t.storage_offset() + start(shift, room))
 
 
-class Reading(NamedTuple):
-    """Samples in the memory of this process, for what is compiled: [n] addresses, and `compiled.Rows`."""
-
-    addresses: np.ndarray
-    rows: Any
-
-    @classmethod
-    def of(cls, views: Sequence[Tensor]) -> Reading | None:
-        """Of views as `sample` gives them; None if PyTorch must copy them."""
-        if not views or not all(on_host(v) and v.stride(-1) == 1 for v in views):
-            return None
-        flat = [v.ndim == 1 for v in views]
-        runs = [v.numel() // CHUNK if f else len(v) for v, f in zip(views, flat)]
-        gaps = [0 if f else v.stride(0) for v, f in zip(views, flat)]
-        tails = [v.numel() % CHUNK if f else 0 for v, f in zip(views, flat)]
-        rows = compiled().Rows(*(np.array(part, dtype=np.int64) for part in (runs, gaps, tails, [0] * len(views))))
-        return cls(np.array([v.data_ptr() for v in views], dtype=np.int64), rows)
-
-
-def lying(tensors: Sequence[Tensor], whole: bool) -> Any:
-    """`compiled.Rows` of the samples of tensors that `lies` says yes of, or of every element."""
+def lying(tensors: Sequence[Tensor], whole: bool, unit: int = LONG_CHUNK) -> Any:
+    """`compiled.Rows` of the samples, in chunks of `unit`, of tensors that `lies` says yes of, or of every element."""
     sizes = np.array([t.numel() for t in tensors], dtype=np.int64)
-    rows = compiled().Rows.whole(sizes, LONG_CHUNK)
+    rows = compiled().Rows.whole(sizes, unit)
     runs, gaps, tails, rooms = rows.runs.copy(), rows.gaps.copy(), rows.tails.copy(), rows.rooms.copy()
     for i, t in enumerate(tensors):
-        chunks, gap, room, _ = geometry(tuple(t.shape), t.stride(), SAMPLE, LONG_CHUNK)
+        chunks, gap, room, _ = geometry(tuple(t.shape), t.stride(), SAMPLE, unit)
         if chunks and not whole:
             runs[i], gaps[i], tails[i], rooms[i] = chunks, gap, 0, room
-    return compiled().Rows(runs, gaps, tails, rooms, LONG_CHUNK)
+    return compiled().Rows(runs, gaps, tails, rooms, unit)
 
 
 def lies(t: Tensor) -> bool:
@@ -184,7 +165,7 @@ class Copy:
     """A copy of one step's views into rows of one bank of one `Samples`, made again and again.
 
     Attributes:
-        rows, sizes: where to, and how many elements each. starts: where in the line.
+        rows, sizes: where to, and how many elements each.
         complete: whether the views fill the line without a gap, in order.
         targets: views of the memory and of the row of counts, by step.
     """
@@ -196,8 +177,7 @@ class Copy:
     complete: bool = False
     partial: bool = False
     version: tuple[int, int] = (-1, -1)
-    starts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    targets: dict[tuple[int, bool], tuple[list[Tensor] | np.ndarray, np.ndarray]] = field(default_factory=dict)
+    targets: dict[int, tuple[list[Tensor], np.ndarray]] = field(default_factory=dict)
 
 
 class Samples:
@@ -232,29 +212,18 @@ class Samples:
             result.append((copy, [i for i, _ in members]))
         return result
 
-    def take(self, step: int, copy: Copy, views: list[Tensor], reading: Reading | None = None) -> None:
-        """Copy the views of one step. To be called without gradients enabled.
-
-        Args:
-            reading: `Reading.of(views)`; None to have PyTorch copy them.
-        """
+    def take(self, step: int, copy: Copy, views: list[Tensor]) -> None:
+        """Copy the views of one step. To be called without gradients enabled."""
         if copy.version != (self._version, self.places.rows):
             self._fit(copy.bank)
             copy.targets.clear()
             copy.version = self._version, self.places.rows
             copy.complete = copy.complete and len(copy.rows) == len(self.places.layout(copy.bank))
-            copy.starts = self.places.layout(copy.bank).starts[copy.rows]
-        found = copy.targets.get((step, reading is None))
+        found = copy.targets.get(step)
         if found is None:
-            targets = self._targets(step, copy) if reading is None else self._lines[copy.bank][step].numpy()
-            found = copy.targets[step, reading is None] = targets, self._counts[copy.bank][step]
+            found = copy.targets[step] = self._targets(step, copy), self._counts[copy.bank][step]
         targets, counts = found
-        if reading is not None:
-            compiled().gather(reading.addresses, reading.rows, targets, copy.starts)
-            counts[copy.rows] = copy.sizes
-            if copy.partial:
-                self._clear_tails(step, copy)
-        elif copy.complete:
+        if copy.complete:
             torch.cat(views, out=targets[0])  # a third of the time that a copy for each takes
             counts[:] = copy.sizes
         else:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
-from diagnose.packed import BINS, FIELDS, Summary
-from diagnose.sampling import SAMPLE, Copy, Places, Reading, Reduced, Samples, Window, lies, lying, sample
+from diagnose.packed import BINS, CHUNK, FIELDS, Summary
+from diagnose.sampling import SAMPLE, Copy, Places, Reduced, Samples, Window, lies, lying, sample
 from diagnose.stats import LIMITS, at_limits, compiled, dense, dots, exact, plain, read, real, squares, tensors
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ActivationSource:
         self._reader: Reader | None = None
         self._at_once = self._hold = self._fails = False
         self._shift, self._places_read = 0, []  # indices into `_keys` of what was read at once
-        self._lying: list[_Lying] = []  # by the same index
+        self._lying: dict[int, _Lying] = {}  # by the same index
         self._matrix = np.empty((0, len(FIELDS) + BINS))
         self._overwritten: set[str] = set()
         self._calls: dict[tuple[str, int, int], Call] = {}
@@ -83,11 +83,8 @@ class ActivationSource:
 
     def prepare(self, step: int, samples: bool, hold: bool) -> None:
         """For the next pass: which step it is, whether samples are wanted, and whether the whole outputs are."""
-        self._at_once, self._hold, self._shift = (
-            samples and not self.whole and not self._fails,
-            hold or not samples,
-            step + 1,
-        )
+        self._at_once = samples and not self.whole and not self._fails
+        self._hold, self._shift = hold or not samples, step + 1
 
     def attach(self) -> None:
         """Put the hooks on; `detach` must follow."""
@@ -153,16 +150,15 @@ class ActivationSource:
     def _read(self, output: Tensor) -> bool:
         "Read an output where it lies, if it can be."
         at = len(self._keys)
-        known = self._lying[at] if at < len(self._lying) else None
+        known = self._lying.get(at)
         if known is None or not known.like(output):
-            known = _Lying(output)
-            self._lying[at : at + 1] = [known] if at <= len(self._lying) else [None] * (at - len(self._lying)) + [known]
+            known = self._lying[at] = _Lying(output)
         if known.rows is None:
             return False
         if len(self._places_read) == len(self._matrix):
             self._matrix = np.concatenate([self._matrix, np.empty_like(self._matrix)])
         reader = self._reader = self._reader or compiled().Reader()
-        reader.read(output.data_ptr(), known.rows, known.numbers, self._shift, self._matrix[len(self._places_read)])
+        reader.read(output.data_ptr(), known.rows, self._shift, self._matrix[len(self._places_read)])
         self._places_read.append(at)
         return True
 
@@ -177,7 +173,6 @@ class ActivationSource:
             packed = self._matrix[: len(read)]
             calls = sequence.calls if len(read) == len(self._keys) else [sequence.calls[i] for i in read]
             self._packed.append((place, calls, packed))
-            self._packed_bytes = packed.nbytes
             self.sizes.update(zip(calls, [self._lying[i].size for i in read]))
         held = [i for i, t in enumerate(self._outputs) if t is not None]
         if not held:
@@ -208,8 +203,7 @@ class ActivationSource:
         if known.lying is not None:
             addresses = np.array([outputs[i].data_ptr() for i in known.there])
             packed = read(addresses, known.lying, False, True, step + 1)
-            self._packed.append((place, known.there_calls, packed))
-            self._packed_bytes = packed.nbytes
+            self._packed.append((place, [known.calls[i] for i in known.there], packed))
         if known.large:
             packed = exact([outputs[i] for i in known.large], kurtosis=False)
             self._packed.append((place, [known.calls[i] for i in known.large], packed))
@@ -271,6 +265,8 @@ class ActivationSource:
     def reduce(self, moments: list[Moment]) -> Activations:
         """The statistics of what was taken; the memory is free for the next block."""
         found = self.samples.reduce(len(moments), False)
+        taken = sum(packed.nbytes for _, _, packed in self._packed)
+        self._packed_bytes = max(self._packed_bytes, taken // len(moments))
         if self._packed:
             found = _joined(found, self._packed, self._calls.values())
         rows = Rows(moments, found.places, found.names, found.packed)
@@ -318,25 +314,19 @@ class _Pass:
     lying: Any
     copies: list[tuple[Copy, list[tuple[int, Window]]]] | None = None
 
-    def __post_init__(self):
-        self.there_calls = [self.calls[i] for i in self.there]
-
 
 class _Lying:
     "How a tensor lies in memory; `rows` is None if it cannot be read there."
 
     def __init__(self, t: Tensor):
-        self.shape, self.dtype, self.size, self.rows = t.shape, t.dtype, t.numel(), None
-        self.stride = _stride(t)
-        if self.size and lies(t):
-            self.rows = lying([t], False)
-            self.numbers = tuple(int(n[0]) for n in (self.rows.runs, self.rows.gaps, self.rows.tails, self.rows.rooms))
+        self.shape, self.stride, self.dtype, self.device = t.shape, _stride(t), t.dtype, t.device
+        self.size = t.numel()
+        self.rows = lying([t], False) if self.size and lies(t) else None
 
     def like(self, t: Tensor) -> bool:
         """Whether another one lies in the same way."""
-        if self.rows is None:
-            return False
-        return t.shape == self.shape and t.dtype is self.dtype and t.is_cpu and _stride(t) == self.stride
+        same = t.shape == self.shape and t.dtype is self.dtype and t.device == self.device
+        return same and _stride(t) == self.stride
 
 
 class _Sequence(NamedTuple):
@@ -455,8 +445,8 @@ class ParameterSource:
             if plan is None or plan.about != about or not plan.plain:
                 plan = self._plans[which] = _Plan(about, into.copies(named))
             plan.look(values, [v for _, v in named])
-        for copy, views, reading in plan.views:
-            into.take(place, copy, views, reading)
+        for copy, views in plan.views:
+            into.take(place, copy, views)
         plan.let_go()
         return plan
 
@@ -695,6 +685,7 @@ class _Read:
         place: of the moment. members: which of the parameters. sampled: [rows] whether a sample was read.
         packed: [rows, fields] of the samples. whole: the same of all elements, if they were read.
         sums: [rows, 3] as `compiled.look` gives them. before: [rows] sums of squares of the step before, if kept.
+        first: [rows] sums of squares of what was read first, None if nothing is compared with it.
         moved: [rows] squares of ‖Δw‖; None if no step was made.
     """
 
@@ -810,10 +801,9 @@ class _There:
 
     def _lay_out(self, values: list[Tensor | None], tensors: list[Tensor]) -> None:
         self.members = [i for i, t in enumerate(values) if t is not None]
-        reading, rows = Reading.of([sample(t) for t in tensors]), compiled().Rows
-        self._rows, self._offsets = reading.rows, reading.addresses - [t.data_ptr() for t in tensors]
-        self._inside = rows.whole(self._rows.lengths)
-        self._whole = rows.whole(np.array([t.numel() for t in tensors], dtype=np.int64))
+        self._rows, self._whole = lying(tensors, False, CHUNK), lying(tensors, True, CHUNK)
+        self._offsets = 4 * (self._rows.rooms // 2)  # the same place at every step, as `sample` has it
+        self._inside = compiled().Rows.whole(self._rows.lengths)
         self._lines = compiled().Lines(np.concatenate([[0], np.cumsum(self._rows.lengths)]))
         self.sampled = self._rows.gaps > 0
         self.first_squares: np.ndarray | None = None
@@ -869,10 +859,7 @@ class _Plan:
         """Take these tensors from now on."""
         self._values, self._there = list(values), [t for t in values if t is not None]
         self._where = [t.data_ptr() for t in self._there] if self.plain else []
-        self.views = []
-        for copy, members in self._copies:
-            mine = [views[i] for i in members]
-            self.views.append((copy, mine, Reading.of(mine)))
+        self.views = [(copy, [views[i] for i in members]) for copy, members in self._copies]
         self._looks += 1
 
     def holds(self, values: list[Tensor | None]) -> bool:

@@ -348,21 +348,16 @@ def _moments(values: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.nd
 def squares(a: Tensor, b: Tensor | None, layout: Layout) -> np.ndarray:
     """[steps, rows] sums of squares of the rows of a, or of a − b; b may be one step for all."""
     if on_host(a):
-        return _in_pairs(compiled().dots, a, a, layout) if b is None else _in_pairs(compiled().apart, a, b, layout)
+        function = compiled().products if b is None else compiled().distances
+        return function(a.numpy(), (a if b is None else b).numpy(), layout.starts)
     return _over_steps(a, b, layout, lambda x, y, work: x if y is None else torch.sub(x, y, out=work), True)
 
 
 def dots(a: Tensor, b: Tensor, layout: Layout) -> np.ndarray:
     """[steps, rows] dot products of the rows of a and b."""
     if on_host(a):
-        return _in_pairs(compiled().dots, a, b, layout)
+        return compiled().products(a.numpy(), b.numpy(), layout.starts)
     return _over_steps(a, b, layout, lambda x, y, work: torch.mul(x, y, out=work), False)
-
-
-def _in_pairs(function: Callable, a: Tensor, b: Tensor, layout: Layout) -> np.ndarray:
-    found = np.empty((len(a), len(layout)))
-    function(a.numpy(), b.numpy(), layout.starts, found)
-    return found
 
 
 def _over_steps(a: Tensor, b: Tensor | None, layout: Layout, function: Callable, square: bool) -> np.ndarray:

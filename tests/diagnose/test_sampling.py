@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from diagnose.sampling import SAMPLE, Reading, Samples, Window, sample
+from diagnose.sampling import SAMPLE, Samples, Window, sample
 from diagnose.stats import Layout, Summary, dots, squares
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -20,8 +20,7 @@ SHAPES = [
 def take(samples: Samples, step: int, tensors: dict[str, torch.Tensor]) -> None:
     named = [(n, sample(t)) for n, t in tensors.items()]
     for copy, members in samples.copies(named):
-        views = [named[i][1] for i in members]
-        samples.take(step, copy, views, Reading.of(views))
+        samples.take(step, copy, [named[i][1] for i in members])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
