@@ -1,20 +1,23 @@
 """The statistics of `stats`, compiled for the processor: one pass over float32 numbers where they lie in memory.
 
 A step of a small net takes tens of milliseconds and leaves nothing of PyTorch's code in the caches, so that every kind
-of call costs 25 to 40 µs the first time in a step, whatever it computes. Here all tensors take one call.
+of call costs 25 to 40 µs the first time in a step, whatever it computes. Here all tensors take one call; and it passes
+addresses: numba looks at the kind of every argument, which takes 60 to 100 µs between two layers, and C does not.
 
 Tensors come as what `Rows` says of them: an address, and runs of neighbours. Whoever calls keeps them alive.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import math
+from collections.abc import Callable
 
 import numba
 import numpy as np
-from numba import njit, types
+from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -22,7 +25,7 @@ from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK, NEAR, NOTHING, WIND
 
 log = logging.getLogger("diagnose")
 
-_FIELDS, _EACH = len(FIELDS), np.uint64(CHUNK)
+_FIELDS, _WIDTH, _EACH = len(FIELDS), len(FIELDS) + BINS, np.uint64(CHUNK)
 _TABLES = 4  # of counts: successive numbers of one bin must not wait for each other
 _EXPONENTS = 512  # bins of one sign: 8 bits of the exponent and the first of the mantissa
 _BIAS = 2 * 127  # of the half-octave that starts at 1
@@ -43,6 +46,43 @@ def _kept(function):
         return njit(**options)(function)
 
 
+class _Entry:
+    "A compiled function of integers, numbers and addresses alike: compiled at the first call, which `enabled` makes."
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, *numbers: int) -> None:
+        self.compiled(*numbers)
+
+    @functools.cached_property
+    def compiled(self) -> Callable[..., None]:
+        "What C calls; it keeps what numba has compiled alive."
+        signature = types.void(*[types.int64] * self._function.__code__.co_argcount)
+        try:
+            found = cfunc(signature, cache=True)(self._function)
+        except RuntimeError:  # no folder to keep it in
+            found = cfunc(signature)(self._function)
+        self._found = found
+        return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(signature.args))(found.address)
+
+
+class Pages:
+    """Arrays of float64 of one shape, many made at once: NumPy makes an object to tell an address."""
+
+    def __init__(self, shape: tuple[int, ...], many: int = 16):
+        self.shape, self._many, self._left = shape, many, iter(())
+
+    def next(self) -> tuple[np.ndarray, int]:
+        """One that nobody has, and its address."""
+        for found in self._left:
+            return found
+        pages = np.empty((self._many, *self.shape))
+        at = range(pages.ctypes.data, pages.ctypes.data + max(pages.nbytes, 1), max(pages[0].nbytes, 1))
+        self._left = zip(pages, at)
+        return next(self._left)
+
+
 @intrinsic
 def _pointer(typing_context, address):
     "An integer as a pointer."
@@ -60,13 +100,20 @@ class Rows:
         runs: of `unit` neighbours each. gaps: how far from one run's begin to the next one's; 0: one behind the other,
             as in a tensor that is read whole. tails: elements behind the last run.
         rooms: elements by which all runs may be shifted, see `packed.start`.
-        unit: 16 or 64, the same for all. total: elements read.
+        unit: 16 or 64, the same for all. total: elements read. longest: of the longest that has gaps, 0 if none has.
+        table: address of [4, rows], the first four.
     """
 
     def __init__(self, runs: np.ndarray, gaps: np.ndarray, tails: np.ndarray, rooms: np.ndarray, unit: int = CHUNK):
-        self.runs, self.gaps, self.tails, self.rooms, self.unit = runs, gaps, tails, rooms, unit
-        self.lengths = runs * unit + tails
+        self._table = np.ascontiguousarray(np.stack([runs, gaps, tails, rooms]), dtype=np.int64)
+        self.runs, self.gaps, self.tails, self.rooms = self._table
+        self.table, self.unit = self._table.ctypes.data, unit
+        self.lengths = self.runs * unit + self.tails
         self.total = int(self.lengths.sum())
+        self.longest = int((self.lengths * (self.gaps > 0)).max(initial=0))
+
+    def __len__(self) -> int:
+        return len(self.runs)
 
     @classmethod
     def whole(cls, lengths: np.ndarray, unit: int = CHUNK) -> Rows:
@@ -103,18 +150,23 @@ def _try_out() -> None:
         read = np.concatenate([numbers[r * int(rows.gaps[0] or rows.unit) :][: rows.unit] for r in range(rows.runs[0])])
         read = np.concatenate([read, numbers[len(read) :][: rows.tails[0]]])
         _same(statistics(address, rows, True, True)[0, 1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
-    packed = np.empty(_FIELDS + BINS)
-    Reader().read(int(address[0]), apart_, 0, packed)
-    _same(packed[1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
-    line = np.zeros((1, 128), dtype=np.float32)
-    gather(address, apart_, line[0], np.zeros(1, dtype=np.int64))
-    starts = np.array([0, 128])
+    (packed, at), (sums, sums_at), square = (
+        Pages((1, _WIDTH)).next(),
+        Pages((1, 3)).next(),
+        read.astype(np.float64) ** 2,
+    )
+    reader()(int(address[0]), apart_.table, apart_.unit, apart_.longest, 0, at)
+    _same(packed[0, 1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
+    statistics_to(address.ctypes.data, apart_, 0, at, np.zeros(1, dtype=np.int64).ctypes.data)
+    _same(packed[0, 1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
+    line, starts, lines = np.stack([read]), np.array([0, 128]), Lines(128 * one)
     _same(distances(line, line + 1, starts), [[128]])
-    lines, sums = Lines(starts), np.zeros((1, 3))
-    look(address, apart_, Rows.whole(128 * one), True, lines, sums)
-    _same(sums, [[(read.astype(np.float64) ** 2).sum(), 0, 0]])
-    _same(moved(address, apart_, lines), [0])
-    _same(products(line, line, starts), [[(read.astype(np.float64) ** 2).sum()]])
+    _same(products(line, line, starts), [[square.sum()]])
+    look(address.ctypes.data, apart_, True, lines, at, sums_at)
+    _same(packed[0, 1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
+    _same(sums, [[square.sum(), 0, 0]])
+    _same(moved(address.ctypes.data, apart_, lines), [0])
+    _same(kept(address.ctypes.data, apart_, lines), [square.sum()])
     _same(fires(numbers.ctypes.data, (2, 256), 1), [True] * 256)
 
 
@@ -130,38 +182,70 @@ def statistics(addresses: np.ndarray, rows: Rows, kurtosis: bool, extremes: bool
         addresses: [rows] int64, of the first number of each. kurtosis: whether to compute it too.
         extremes: the same; of rows that are read whole. shift: see `packed.start`.
     """
-    packed = np.empty((len(addresses), _FIELDS + BINS))
-    _statistics(addresses, rows.runs, rows.gaps, rows.tails, rows.rooms, rows.unit, shift, packed, kurtosis, extremes)
+    packed = np.empty((len(addresses), _WIDTH))
+    statistics_at(addresses.ctypes.data, rows, kurtosis, extremes, shift, packed.ctypes.data)
     return packed
+
+
+def statistics_at(addresses: int, rows: Rows, kurtosis: bool, extremes: bool, shift: int, packed: int) -> None:
+    """The same, of addresses that stand at an address, to another one."""
+    _statistics_at(addresses, rows.table, len(rows), rows.unit, rows.longest, shift, packed, kurtosis, extremes)
+
+
+def statistics_to(addresses: int, rows: Rows, shift: int, packed: int, where: int) -> None:
+    """The same with extremes, to those rows of a matrix whose numbers, ascending int64, stand at `where`."""
+    _statistics_to(addresses, rows.table, len(rows), rows.unit, rows.longest, shift, packed, where)
 
 
 _start = _kept(start)
 
 
 @_kept
-def _statistics(addresses, runs, gaps, tails, rooms, unit, shift, packed, kurtosis, extremes):
+def _statistics(addresses, table, unit, longest, shift, packed, kurtosis, extremes):
     counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
-    buffer = np.empty(_longest(runs, gaps, tails, unit), np.float32)
+    buffer = np.empty(longest, np.float32)
     for i in range(len(addresses)):
         _row(
-            *(addresses[i], runs[i], gaps[i], tails[i], rooms[i], unit, shift),
+            *(addresses[i], table[0, i], table[1, i], table[2, i], table[3, i], unit, shift),
             *(packed[i], kurtosis, extremes, counts, buffer),
         )
 
 
-class Reader:
-    """Reads one tensor after the other, in the middle of a pass."""
+@_Entry
+def _statistics_at(addresses, table, rows, unit, longest, shift, packed, kurtosis, extremes):
+    _statistics(
+        *(numba.carray(_pointer(addresses), rows, np.int64), numba.carray(_pointer(table), (4, rows), np.int64)),
+        *(unit, longest, shift, numba.carray(_pointer(packed), (rows, _WIDTH), np.float64)),
+        *(kurtosis != 0, extremes != 0),
+    )
 
-    def __init__(self):
-        self._counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
-        self._buffer = np.empty(0, np.float32)
 
-    def read(self, address: int, rows: Rows, shift: int, packed: np.ndarray) -> None:
-        """Statistics of a tensor, with extremes if it is read whole, to `packed` [fields]; `rows` are of it alone."""
-        if rows.total > len(self._buffer):
-            self._buffer = np.empty(rows.total, np.float32)
-        of = rows.runs[0], rows.gaps[0], rows.tails[0], rows.rooms[0]
-        _row(address, *of, rows.unit, shift, packed, False, True, self._counts, self._buffer)
+@_Entry
+def _statistics_to(addresses, table, rows, unit, longest, shift, packed, where):
+    begins, of = numba.carray(_pointer(addresses), rows, np.int64), numba.carray(_pointer(table), (4, rows), np.int64)
+    places = numba.carray(_pointer(where), rows, np.int64)
+    to = numba.carray(_pointer(packed), (places[rows - 1] + 1, _WIDTH), np.float64)
+    counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
+    buffer = np.empty(longest, np.float32)
+    for i in range(rows):
+        _row(
+            *(begins[i], of[0, i], of[1, i], of[2, i], of[3, i], unit, shift),
+            *(to[places[i]], False, True, counts, buffer),
+        )
+
+
+def reader() -> Callable[[int, int, int, int, int, int], None]:
+    """A C function that does the same with extremes for one tensor: from its address, `table`, `unit` and `longest` of
+    its `Rows`, and the shift, to an address."""
+    return _statistics_of.compiled
+
+
+@_Entry
+def _statistics_of(address, table, unit, longest, shift, packed):
+    addresses = np.empty(1, np.int64)
+    addresses[0] = address
+    rows, to = numba.carray(_pointer(table), (4, 1), np.int64), numba.carray(_pointer(packed), (1, _WIDTH), np.float64)
+    _statistics(addresses, rows, unit, longest, shift, to, False, True)
 
 
 @_kept
@@ -203,16 +287,6 @@ def _row(address, runs, gap, tail, room, unit, shift, out, kurtosis, extremes, c
     out[5] = fourth / n / (variance * variance) - 3 if kurtosis and variance > 0 else math.nan
     many, k = n % unit == 0 and n >= 8 * unit, n // unit
     out[9] = math.sqrt(max(spread, 0.0)) / (unit * math.sqrt(k * (k - 1.0))) if many else math.nan
-
-
-@_kept
-def _longest(runs, gaps, tails, unit):
-    "Elements of the longest row that is not read in one piece."
-    found = 0
-    for i in range(len(runs)):
-        if gaps[i]:
-            found = max(found, runs[i] * unit + tails[i])
-    return found
 
 
 @_kept
@@ -340,26 +414,29 @@ def _number(key):
 @_kept
 def _fold(counts, out):
     "The histogram and its top. Returns how many are zero or denormal, and how many not finite."
-    top, nonfinite, small = 0, 0, 0
-    total = counts[0]
-    for b in range(2 * _EXPONENTS):
-        c = counts[0, b] + counts[1, b] + counts[2, b] + counts[3, b]
-        total[b] = c
-        if c:
-            h = b & (_EXPONENTS - 1)
-            if h >= _INFINITE:
-                nonfinite += c
-            elif h >= _NORMAL:
-                top = max(top, h)
-            else:
-                small += c
-    out[10] = top - _BIAS if top else NOTHING
+    total, others, more, most = counts[0], counts[1], counts[2], counts[3]
+    for b in range(np.uint64(2 * _EXPONENTS)):
+        total[b] += others[b] + more[b] + most[b]
+    nonfinite, small = 0, 0
+    for h in range(_INFINITE, _EXPONENTS):
+        nonfinite += total[h] + total[_EXPONENTS + h]
+    for h in range(_NORMAL):
+        small += total[h] + total[_EXPONENTS + h]
+    top = _INFINITE - 1
+    while top >= _NORMAL and not total[top] and not total[_EXPONENTS + top]:
+        top -= 1
+    out[10] = top - _BIAS if top >= _NORMAL else NOTHING
     histogram = out[_FIELDS:]
     histogram[:] = 0
-    for h in range(_NORMAL, top + 1):
-        below = min(top - h, WINDOW)
-        histogram[below] += total[h]
-        histogram[2 * WINDOW + 2 - below] += total[_EXPONENTS + h]
+    least = max(top - WINDOW, _NORMAL - 1)  # this one and what is smaller share a bin
+    below, above = 0, 0
+    for h in range(np.uint64(_NORMAL), np.uint64(least + 1)):
+        below += total[h]
+        above += total[np.uint64(_EXPONENTS) + h]
+    histogram[WINDOW], histogram[WINDOW + 2] = below, above
+    for h in range(least + 1, top + 1):
+        histogram[top - h] += total[h]
+        histogram[2 * WINDOW + 2 - (top - h)] += total[_EXPONENTS + h]
     histogram[WINDOW + 1] = small
     return small, nonfinite
 
@@ -417,107 +494,146 @@ def _half(v):
     return 2 * (exponent - 1) + (mantissa >= 0.75)
 
 
-def gather(addresses: np.ndarray, rows: Rows, line: np.ndarray, starts: np.ndarray) -> None:
-    """Copy rows to `line` [width] float32, each to its place in `starts` [rows]."""
-    _gather_all(addresses, rows.runs, rows.gaps, rows.tails, rows.unit, line, starts)
-
-
 @_kept
-def _gather_all(addresses, runs, gaps, tails, unit, line, starts):
+def _gather_all(addresses, table, unit, line, starts):
+    "Copy rows to `line`, each to its place in `starts`."
     for i in range(len(addresses)):
         to = line[starts[i] :]
-        if gaps[i]:
-            _touch(addresses[i], runs[i], gaps[i], tails[i], unit, to)
-        _gather(addresses[i], runs[i], gaps[i], tails[i], unit, to)
+        if table[1, i]:
+            _touch(addresses[i], table[0, i], table[1, i], table[2, i], unit, to)
+        _gather(addresses[i], table[0, i], table[1, i], table[2, i], unit, to)
 
 
-def look(addresses: np.ndarray, rows: Rows, inside: Rows, kurtosis: bool, lines: Lines, sums: np.ndarray) -> np.ndarray:
+def look(addresses: int, rows: Rows, kurtosis: bool, lines: Lines, packed: int, sums: int) -> None:
     """Copy samples to `lines.now`, and read them there while they are in the cache.
 
     Args:
-        addresses, rows: of the tensors. inside: `Rows.whole` of as many elements each.
-        sums: [rows, 3], overwritten: of squares of what is read; of its products with `lines.before`; and of the
-            squares of its differences from `lines.first`.
-
-    Returns:
-        The statistics of the samples, with extremes.
+        addresses: where those of the tensors stand, as `rows` has them.
+        packed: address of [rows, fields] for the statistics of the samples, with extremes of what is read whole.
+        sums: address of [rows, 3]: of squares of what is read; of its products with `lines.before`; and of the squares
+            of its differences from `lines.first`.
     """
-    packed = np.empty((len(addresses), _FIELDS + BINS))
     _look(
-        *(addresses, rows.runs, rows.gaps, rows.tails, rows.unit),
-        *(lines.addresses, inside.runs, inside.gaps, inside.tails, lines.starts, kurtosis, packed),
-        *(lines.now, lines.before, lines.first, sums),
+        *(addresses, rows.table, len(rows), rows.unit, lines.inside.table, lines.addresses, lines.starts, lines.total),
+        *(kurtosis, packed, lines.now, lines.before, lines.first, sums),
     )
-    return packed
+
+
+@_Entry
+def _look(
+    addresses, table, rows, unit, inside, there, starts, total, kurtosis, packed, now, before, first, sums
+):  # fmt: skip
+    begins = numba.carray(_pointer(starts), rows + 1, np.int64)
+    a, b = numba.carray(_pointer(now), total, np.float32), numba.carray(_pointer(before), total, np.float32)
+    c, found = numba.carray(_pointer(first), total, np.float32), numba.carray(_pointer(sums), (rows, 3), np.float64)
+    _gather_all(
+        *(numba.carray(_pointer(addresses), rows, np.int64), numba.carray(_pointer(table), (4, rows), np.int64)),
+        *(unit, a, begins),
+    )
+    copies, of = numba.carray(_pointer(there), rows, np.int64), numba.carray(_pointer(inside), (4, rows), np.int64)
+    gaps, to = (
+        numba.carray(_pointer(table), (4, rows), np.int64)[1],
+        numba.carray(_pointer(packed), (rows, _WIDTH), np.float64),
+    )
+    counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
+    for i in range(rows):
+        _row(copies[i], of[0, i], 0, of[2, i], 0, CHUNK, 0, to[i], kurtosis != 0, gaps[i] == 0, counts, a)
+    _compare(a, b, c, begins, found)
 
 
 @_kept
-def _look(
-    addresses, runs, gaps, tails, unit, there, its_runs, its_gaps, its_tails, starts, kurtosis, packed,
-    now, before, first, sums,
-):  # fmt: skip
-    _gather_all(addresses, runs, gaps, tails, unit, now, starts)
-    _statistics(there, its_runs, its_gaps, its_tails, its_gaps, CHUNK, 0, packed, kurtosis, True)
-    for i in range(len(addresses)):
-        own, common, apart_ = 0.0, 0.0, 0.0
+def _compare(now, before, first, starts, sums):
+    for i in range(len(sums)):
+        own, common, apart = 0.0, 0.0, 0.0
         for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
             v = np.float64(now[j])
             away = v - np.float64(first[j])
             own += v * v
             common += v * np.float64(before[j])
-            apart_ += away * away
-        sums[i, 0], sums[i, 1], sums[i, 2] = own, common, apart_
+            apart += away * away
+        sums[i, 0], sums[i, 1], sums[i, 2] = own, common, apart
 
 
-def kept(addresses: np.ndarray, rows: Rows, lines: Lines) -> np.ndarray:
+def kept(addresses: int, rows: Rows, lines: Lines) -> np.ndarray:
     """Copy the samples of tensors to `lines.before`; [rows] their sums of squares."""
-    gather(addresses, rows, lines.before, lines.starts[:-1])
-    return products(lines.before[None], lines.before[None], lines.starts)[0]
+    found = np.empty((1, len(rows)))
+    _fetch(
+        *(addresses, rows.table, len(rows), rows.unit, lines.before, lines.starts, lines.total),
+        *(lines.before, 0, found.ctypes.data),
+    )
+    return found[0]
 
 
-def moved(addresses: np.ndarray, rows: Rows, lines: Lines) -> np.ndarray:
+def moved(addresses: int, rows: Rows, lines: Lines) -> np.ndarray:
     """[rows] sums of squares of the differences of tensors from `lines.now`; copies them to `lines.before`."""
-    gather(addresses, rows, lines.before, lines.starts[:-1])
-    return distances(lines.now[None], lines.before[None], lines.starts)[0]
+    found = np.empty((1, len(rows)))
+    _fetch(
+        *(addresses, rows.table, len(rows), rows.unit, lines.before, lines.starts, lines.total),
+        *(lines.now, 1, found.ctypes.data),
+    )
+    return found[0]
+
+
+@_Entry
+def _fetch(addresses, table, rows, unit, line, starts, total, other, apart, found):
+    begins, to = (
+        numba.carray(_pointer(starts), rows + 1, np.int64),
+        numba.carray(_pointer(line), (1, total), np.float32),
+    )
+    _gather_all(
+        *(numba.carray(_pointer(addresses), rows, np.int64), numba.carray(_pointer(table), (4, rows), np.int64)),
+        *(unit, to[0], begins),
+    )
+    with_ = numba.carray(_pointer(other), (1, total), np.float32)
+    _in_pairs(with_, to, begins, apart != 0, numba.carray(_pointer(found), (1, rows), np.float64))
 
 
 class Lines:
     """Memory for the samples of tensors, one behind the other: of this step, of the one before, and of the first.
 
     Attributes:
-        starts: [rows + 1] where each begins. now, before, first: [elements] float32; `first` is `now` until it is set.
-        addresses: [rows] of the rows of `now`.
+        now, before, first: addresses of [total] float32; `first` is `now` until it is set.
+        starts: address of [rows + 1] int64, where each begins. addresses: that of [rows], of the rows of `now`.
+        inside: `Rows.whole` of as many elements each.
     """
 
-    def __init__(self, starts: np.ndarray):
-        self.starts = starts
-        self.now, self.before = (np.zeros(int(starts[-1]), dtype=np.float32) for _ in range(2))
-        self.first, self._at = self.now, (self._addresses(self.now), self._addresses(self.before))
-        self.addresses = self._at[0]
+    def __init__(self, lengths: np.ndarray):
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        self.inside, self.total = Rows.whole(lengths), int(starts[-1])
+        self._lines = [np.zeros(self.total, dtype=np.float32) for _ in range(2)]
+        at = [line.ctypes.data for line in self._lines]
+        self._rows = [a + 4 * starts[:-1] for a in at]
+        self._starts, self._first = starts, None
+        self.starts, self.now, self.before, self.first = starts.ctypes.data, at[0], at[1], at[0]
+        self.addresses, self._other = (rows.ctypes.data for rows in self._rows)
 
-    def _addresses(self, line: np.ndarray) -> np.ndarray:
-        return line.ctypes.data + 4 * self.starts[:-1]
+    def begin(self) -> None:
+        """What was read is what is compared with as the first."""
+        self._first = next(line for line in self._lines if line.ctypes.data == self.now).copy()
+        self.first = self._first.ctypes.data
 
     def swap(self) -> None:
         """What is read becomes what was read before."""
         self.now, self.before = self.before, self.now
-        self._at = self._at[::-1]
-        self.addresses = self._at[0]
+        self.addresses, self._other = self._other, self.addresses
 
 
 def distances(a: np.ndarray, b: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """[steps, rows] sums of squares of a − b by row; a [steps, width], b the same or one step for all."""
-    return _in_pairs(a, b, starts, True)
+    found = np.empty((len(a), len(starts) - 1))
+    _in_pairs(a, b, starts, True, found)
+    return found
 
 
 def products(a: np.ndarray, b: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """[steps, rows] dot products of the rows of a and b, likewise."""
-    return _in_pairs(a, b, starts, False)
+    found = np.empty((len(a), len(starts) - 1))
+    _in_pairs(a, b, starts, False, found)
+    return found
 
 
 @_kept
-def _in_pairs(a, b, starts, apart):
-    found = np.empty((len(a), len(starts) - 1))
+def _in_pairs(a, b, starts, apart, found):
     for k in range(len(a)):
         x, y = a[k], b[k if len(b) > 1 else 0]
         for i in range(len(starts) - 1):
@@ -530,20 +646,19 @@ def _in_pairs(a, b, starts, apart):
                 for j in range(np.uint64(starts[i]), np.uint64(starts[i + 1])):
                     total += np.float64(x[j]) * np.float64(y[j])
             found[k, i] = total
-    return found
 
 
 def fires(address: int, shape: tuple[int, ...], axis: int) -> np.ndarray:
     """[units] whether a contiguous tensor of that shape has anything but zeros at each index of an axis."""
     found = np.zeros(shape[axis], dtype=np.bool_)
-    _fires(address, math.prod(shape[:axis]), math.prod(shape[axis + 1 :]), found)
+    _fires(address, math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]), found.ctypes.data)
     return found
 
 
-@_kept
-def _fires(address, outer, inner, found):
-    units = len(found)
+@_Entry
+def _fires(address, outer, units, inner, to):
     bits = numba.carray(_pointer(address), outer * units * inner, np.uint32)
+    found = numba.carray(_pointer(to), units, np.bool_)
     for unit in range(units):
         for i in range(outer):
             begin = np.uint64((i * units + unit) * inner)

@@ -42,7 +42,12 @@ def geometry(shape: tuple[int, ...], stride: tuple[int, ...], size: int = SAMPLE
         return Geometry(0, 0, 0, dense(shape, stride))
     chunks = size // chunk
     gap = max(int((n - chunk) / chunks * _SPACING), chunk)
-    return Geometry(chunks, gap, max(n - chunk - gap * (chunks - 1), 0), dense(shape, stride))
+    aligned = chunk == CHUNK and gap >= 8 * CHUNK
+    if aligned:  # one that lies across two lines of the cache costs two; odd multiples meet all columns of a matrix
+        gap = (gap // CHUNK - 1 | 1) * CHUNK
+    room = max(n - chunk - gap * (chunks - 1), 0)
+    room -= room % (2 * CHUNK) if aligned else 0  # what does not move begins in the middle
+    return Geometry(chunks, gap, room, dense(shape, stride))
 
 
 def sample(t: Tensor, shift: int = 0, size: int = SAMPLE) -> Tensor:

@@ -1,9 +1,9 @@
 """Where gauges get their numbers: the outputs of modules, and the parameters with their gradients and updates.
 
-Hooks stand on the model during a recorded forward pass only. In the processor's memory they read an output at once: to
-keep it until the pass is over takes memory that PyTorch would have used again, and fresh pages cost more than all else
-(0.7 to 1.8 thousand of them, 2 ms a step of a small net). On a device they keep a reference to each output, and after
-the pass one copy takes samples of all of them.
+A model is listened to during a recorded forward pass only. On a device a reference to each output is kept, and after
+the pass one copy takes samples of all of them. In the processor's memory an output that autograd keeps anyway is read
+after the pass, all by one call; another one at once: to keep it takes memory that PyTorch would have used again, and
+fresh pages cost more than all else (0.7 to 1.8 thousand of them, 2 ms a step of a small net).
 """
 
 from __future__ import annotations
@@ -11,26 +11,27 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from operator import is_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MethodType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
 from diagnose.packed import BINS, CHUNK, FIELDS, Summary
 from diagnose.sampling import SAMPLE, Copy, Places, Reduced, Samples, Window, lies, lying, sample
 from diagnose.stats import LIMITS, at_limits, compiled, dense, dots, exact, plain, read, real, squares, tensors
 
-if TYPE_CHECKING:
-    from diagnose.compiled import Reader
-
 log = logging.getLogger("diagnose")
 
 OVERWRITTEN_EVERY = 8  # recorded steps: an output that is overwritten in place must be copied in the middle of the pass
 _KEY = "diagnose.watch"  # among a module's forward hooks
+_ROW = 8 * (len(FIELDS) + BINS)  # bytes of the statistics of a tensor
 
 
 class ActivationSource:
@@ -47,39 +48,53 @@ class ActivationSource:
         self._packed_bytes = 0
         self._saturated: list[tuple[int, Call, Tensor]] = []
         self._keys: list[tuple[str, type[nn.Module], int]] = []  # of the outputs of a pass: name, kind and part
-        self._outputs: list[Tensor] = []
+        self._outputs: list[Tensor | None] = []
         self._versions: list[int] = []
+        self._wrapped: list[tuple[dict[str, Any], _Wrapped]] = []
         self._hooks: list[tuple[nn.Module, Callable]] = []
         self._root: Callable | None = None
         self._attached, self._copy_now = False, True
         self._last: Tensor | None = None
         self._last_version = 0
-        self._reader: Reader | None = None
         self._at_once = self._hold = self._fails = False
-        self._shift, self._places_read = 0, []  # indices into `_keys` of what was read at once
+        self._shift = 0
+        self._read: list[int] = []  # indices into `_keys` of what was read at once
+        self._later: list[int] = []  # and of what autograd keeps
+        self._keeping = _Keeping()
+        self._kept: list[tuple | None] = []  # by index, the key of what autograd keeps
         self._lying: dict[int, _Lying] = {}  # by the same index
-        self._matrix = np.empty((0, len(FIELDS) + BINS))
+        self._batches: dict[tuple[int, ...], _Batch] = {}
+        self._pages: Any = None
+        self._matrix, self._address = np.empty((0, len(FIELDS) + BINS)), 0
         self._overwritten: set[str] = set()
         self._calls: dict[tuple[str, int, int], Call] = {}
         self._sequences: dict[tuple, _Sequence] = {}
+        self._newest: tuple[list, _Sequence] = [], _Sequence([], {})
         self.sizes: dict[Call, int] = {}
+        self._sized: tuple = ()
         self.kinds: dict[Call, type[nn.Module]] = {}
         self.refused: dict[str, str] = {}
         self._recorded = 0
 
-    # ---- hooks -----------------------------------------------------------------------------------------------------
+    # ---- listening ---------------------------------------------------------------------------------------------------
 
     def start(self, model: nn.Module) -> None:
         """Read the model's modules; what cannot be recorded is told in `refused`."""
         self.detach()
-        hooks = [(m, self._hook(name, type(m))) for name, m in modules(model, self.refused)]
-        self._hooks = [(m, hook) for m, hook in hooks if m is not model]
-        self._root = next((hook for m, hook in hooks if m is model), None)
+        self._wrapped, self._hooks, self._root, self._keeping = [], [], None, _Keeping()
+        for name, module in modules(model, self.refused):
+            tell = self._teller(name, type(module))
+            if module is model:
+                self._root = tell
+            elif _plainly_called(module):
+                self._wrapped.append((vars(module), _Wrapped(module, module.forward, tell)))
+            else:
+                self._hooks.append((module, lambda module, inputs, output, tell=tell: tell(output)))
 
     def root(self, model: nn.Module, output: Any) -> None:
         """The output of the model itself, whose own hooks are looked up before its forward pass puts them on."""
         if self._root is not None:
-            self._root(model, (), output)
+            self._root(output)
 
     def prepare(self, step: int, samples: bool, hold: bool) -> None:
         """For the next pass: which step it is, whether samples are wanted, and whether the whole outputs are."""
@@ -87,19 +102,26 @@ class ActivationSource:
         self._hold, self._shift = hold or not samples, step + 1
 
     def attach(self) -> None:
-        """Put the hooks on; `detach` must follow."""
+        """Listen to the modules; `detach` must follow."""
         self._forget()
         if self._at_once:
-            self._matrix = np.empty((max(len(self._lying), 16), len(FIELDS) + BINS))
+            if self._pages is None or self._pages.shape[0] < len(self._lying):
+                self._pages = compiled().Pages((max(len(self._lying), 16), len(FIELDS) + BINS))
+            self._matrix, self._address = self._pages.next()
+        self._kept = self._keeping.begin(self._hold) if self._at_once else []
         self._copy_now = self._recorded % OVERWRITTEN_EVERY == 0
         self._recorded += 1
+        for attributes, wrapped in self._wrapped:
+            attributes["forward"] = wrapped
         for module, hook in self._hooks:
             module._forward_hooks[_KEY] = hook  # `register_forward_hook` takes ten times as long, at every step
         self._attached = True
 
     def detach(self) -> None:
-        """Take the hooks off."""
+        """Listen no more."""
         if self._attached:
+            for attributes, _ in self._wrapped:
+                attributes.pop("forward", None)
             for module, _ in self._hooks:
                 module._forward_hooks.pop(_KEY, None)
             self._attached = False
@@ -108,59 +130,86 @@ class ActivationSource:
         self._keys.clear()
         self._outputs.clear()
         self._versions.clear()
-        self._places_read, self._last = [], None
+        self._read, self._later, self._last = [], [], None
 
-    def _hook(self, name: str, kind: type[nn.Module]) -> Callable:
+    def _teller(self, name: str, kind: type[nn.Module]) -> Callable[[Any], None]:
+        "What is called with every output of a module."
         keys, outputs, versions, overwritten = self._keys, self._outputs, self._versions, self._overwritten
         own, limited = (name, kind, 0), kind in LIMITS
 
-        def hook(module: nn.Module, inputs: tuple, output: Any) -> None:
+        def tell(output: Any) -> None:
+            # two layers of a network lie between two of these: whatever is called here is called cold
+            if not self._attached:
+                return  # a copy of the module was made in the middle of a pass
             if not isinstance(output, Tensor):
                 for part, t in enumerate(tensors(output)):
                     keys.append((name, kind, part))
                     outputs.append(t)
                     versions.append(t._version)
                 return
-            given, output = output, plain(output)
-            version = output._version
-            if given is self._last and version == self._last_version:
+            if output is self._last and plain(output)._version == self._last_version:
                 return  # a container hands on its last part's output
-            self._last, self._last_version = given, version
-            read = self._at_once and self._read_safely(output)
+            self._last, at = output, len(keys)
+            if at < len(self._kept) and self._kept[at] is own:
+                self._later.append(at)
+                self._last_version = 0
+                keys.append(own)
+                outputs.append(output)
+                versions.append(0)
+                return
+            output = plain(output)
+            self._last_version = version = output._version
+            read = self._at_once and self._read_safely(at, own, output, version)
             if not read and name in overwritten:
                 if not self._copy_now:
                     return
                 output = output.detach().clone()
                 version = output._version
             keys.append(own)
-            outputs.append(output if self._hold or limited or not read else None)
+            needed = self._hold or limited or not read or self._keeping.looks_at(at)
+            outputs.append(output if needed else None)
             versions.append(version)
 
-        return hook
+        return tell
 
-    def _read_safely(self, output: Tensor) -> bool:
+    def _read_safely(self, at: int, key: tuple, output: Tensor, version: int) -> bool:
         "An error of ours must not end a pass of the model."
         try:
-            return self._read(output)
+            if self._read_now(at, output):
+                if not version:
+                    self._keeping.saw(at, key, output)
+                return True
         except Exception as error:
-            self._fails, self._at_once = True, False
-            log.warning("outputs are read after the pass from here on: %s: %s", type(error).__name__, error)
-            return False
+            self._fail(error)
+        return False
 
-    def _read(self, output: Tensor) -> bool:
-        "Read an output where it lies, if it can be."
-        at = len(self._keys)
+    def _fail(self, error: Exception) -> None:
+        self._fails, self._at_once, self._kept = True, False, []
+        log.warning("outputs are read by PyTorch from here on: %s: %s", type(error).__name__, error)
+
+    def _lies(self, at: int, output: Tensor) -> _Lying:
         known = self._lying.get(at)
         if known is None or not known.like(output):
-            known = self._lying[at] = _Lying(output)
+            known, self._sized = _Lying(output), ()
+            self._lying[at] = known
+        return known
+
+    def _read_now(self, at: int, output: Tensor) -> bool:
+        "Read an output where it lies, if it can be."
+        known = self._lies(at, output)
         if known.rows is None:
             return False
-        if len(self._places_read) == len(self._matrix):
-            self._matrix = np.concatenate([self._matrix, np.empty_like(self._matrix)])
-        reader = self._reader = self._reader or compiled().Reader()
-        reader.read(output.data_ptr(), known.rows, self._shift, self._matrix[len(self._places_read)])
-        self._places_read.append(at)
+        if at >= len(self._matrix):
+            self._make_room(at)
+        known.read(output.data_ptr(), *known.how, self._shift, self._address + at * _ROW)
+        self._read.append(at)
         return True
+
+    def _make_room(self, at: int) -> None:
+        if at >= len(self._matrix):
+            before, self._pages = self._matrix, compiled().Pages((2 * at, len(FIELDS) + BINS))
+            self._matrix, self._address = self._pages.next()
+            self._matrix[: len(before)] = before
 
     # ---- taking ------------------------------------------------------------------------------------------------------
 
@@ -168,12 +217,20 @@ class ActivationSource:
     def take(self, place: int, step: int, samples: bool = True) -> list[tuple[Call, Tensor]]:
         """After the pass: take the samples of this step, if wanted. Returns every call with its whole output."""
         self.detach()
-        sequence, changed, read = self._sequence(tuple(self._keys)), None, self._places_read
+        self._last = None
+        sequence, changed = self._sequence(self._keys), None
+        if self._later:
+            self._read_later()
+        elif self._at_once and self._keeping.learns:
+            self._learn()
+        read = self._read
         if read and samples:
-            packed = self._matrix[: len(read)]
-            calls = sequence.calls if len(read) == len(self._keys) else [sequence.calls[i] for i in read]
-            self._packed.append((place, calls, packed))
-            self.sizes.update(zip(calls, [self._lying[i].size for i in read]))
+            whole = len(read) == len(self._keys)
+            calls = sequence.calls if whole else [sequence.calls[i] for i in read]
+            self._packed.append((place, calls, self._matrix[: len(read)] if whole else self._matrix[read]))
+            if self._sized != (sequence, read):
+                self.sizes.update(zip(calls, [self._lying[i].size for i in read]))
+                self._sized = sequence, read
         held = [i for i, t in enumerate(self._outputs) if t is not None]
         if not held:
             self._forget()
@@ -199,6 +256,41 @@ class ActivationSource:
             self._take_samples(place, step, known, outputs)
         return found
 
+    def _learn(self) -> None:
+        "Which outputs may be read later, in the passes after this one."
+        looked_at = self._keeping.end(self._keys, self._outputs, self._versions)
+        self._release(looked_at)
+
+    def _release(self, indices: Iterable[int]) -> None:
+        "Outputs that are read, and that nobody needs whole."
+        if not self._hold:
+            for i in indices:
+                if self._keys[i][1] not in LIMITS:
+                    self._outputs[i] = None
+
+    def _read_later(self) -> None:
+        "Read what autograd keeps; what was overwritten all the same, or cannot be read any more, will be read at once."
+        later, values = self._later, [plain(self._outputs[i]) for i in self._later]
+        try:
+            gone = [i for i, t in zip(later, values) if t._version]
+            if gone:
+                later, values = self._keeping.drop(gone, later, values)
+            batch = self._batches.get(tuple(later))
+            if batch is None or not batch.like(values):
+                lying = [self._lies(i, t) for i, t in zip(later, values)]
+                later, values = self._keeping.drop(
+                    [i for i, how in zip(later, lying) if how.rows is None], later, values
+                )
+                batch = _Batch(later, values)
+                _keep(self._batches, tuple(later), batch)
+            if later:
+                self._make_room(later[-1])
+                batch.read(values, self._shift, self._address)
+                self._release(later)
+                self._read = sorted([*self._read, *later]) if self._read else later
+        except Exception as error:
+            self._fail(error)
+
     def _take_samples(self, place: int, step: int, known: _Pass, outputs: list[Tensor]) -> None:
         if known.lying is not None:
             addresses = np.array([outputs[i].data_ptr() for i in known.there])
@@ -223,9 +315,11 @@ class ActivationSource:
             at = at_limits(self.kinds[known.calls[i]], sample(outputs[i], step + 1).float())
             self._saturated.append((place, known.calls[i], at.float().mean()))
 
-    def _sequence(self, keys: tuple) -> _Sequence:
+    def _sequence(self, keys: list[tuple]) -> _Sequence:
         "The calls of a pass: of every output which module's, which of its calls, and which part."
-        found = self._sequences.get(keys)
+        if keys == self._newest[0]:
+            return self._newest[1]
+        found = self._sequences.get(tuple(keys))
         if found is None:
             calls, counts = [], {}
             for name, kind, part in keys:
@@ -236,7 +330,8 @@ class ActivationSource:
                     self.kinds[call] = kind
                 calls.append(call)
             found = _Sequence(calls, {})
-            _keep(self._sequences, keys, found)
+            _keep(self._sequences, tuple(keys), found)
+        self._newest = list(keys), found
         return found
 
     def _pass(
@@ -315,18 +410,122 @@ class _Pass:
     copies: list[tuple[Copy, list[tuple[int, Window]]]] | None = None
 
 
+class _Wrapped:
+    """Stands for a module's forward pass, and tells of its output. With a hook on it a module takes 17 µs more, between
+    two layers of a small net: PyTorch looks for hooks of eight kinds then."""
+
+    __slots__ = ("forward", "module", "tell")
+
+    def __init__(self, module: nn.Module, forward: Callable, tell: Callable[[Any], None]):
+        self.module, self.forward, self.tell = module, forward, tell
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        output = self.forward(*args, **kwargs)
+        self.tell(output)
+        return output
+
+    # A copy that a model makes of its parts in the middle of a pass, as for a teacher, has a forward pass of its own.
+
+    def __deepcopy__(self, memo: dict) -> MethodType:
+        return MethodType(type(self.module).forward, deepcopy(self.module, memo))
+
+    def __reduce__(self) -> tuple:
+        return getattr, (self.module, "forward")  # before the copy has attributes of its own
+
+
+def _plainly_called(module: nn.Module) -> bool:
+    "Whether what calls a module takes the output of its class's forward pass as it is."
+    attributes, hooked = vars(module), module._forward_hooks or nn.modules.module._global_forward_hooks
+    ordinary = type(module).__call__ is nn.Module.__call__ and attributes.get("_compiled_call_impl") is None
+    return ordinary and not hooked and "forward" not in attributes and not isinstance(module, torch.jit.ScriptModule)
+
+
+class _Keeping:
+    """Which outputs of a pass somebody keeps until it is over, as autograd does, and nobody overwrites.
+
+    Learned from two passes. In the first one nothing of ours holds an output: whose memory is there at the end is kept
+    by somebody. In the second one those are held, and tell whether they were overwritten.
+    """
+
+    def __init__(self):
+        self._alive: dict[int, tuple[tuple, StorageWeakRef]] = {}
+        self._candidates: dict[int, tuple] | None = None
+        self._known: list[tuple | None] = []
+        self.learns, self._holding = True, False
+
+    def begin(self, holding: bool) -> list[tuple | None]:
+        """A pass begins, of which all outputs are held if `holding`. Returns the keys of those that are kept."""
+        self._alive, self._holding = {}, holding
+        return self._known
+
+    def saw(self, at: int, key: tuple, output: Tensor) -> None:
+        """An output that nobody has written into."""
+        if self.learns and self._candidates is None and not self._holding:
+            self._alive[at] = key, StorageWeakRef(output.untyped_storage())
+
+    def looks_at(self, at: int) -> bool:
+        """Whether that output is to be held."""
+        return self.learns and self._candidates is not None and at in self._candidates
+
+    def end(self, keys: list[tuple], outputs: list[Tensor | None], versions: list[int]) -> list[int]:
+        """The pass is over. Returns what was looked at."""
+        if self._candidates is None:
+            if self._alive:
+                self._candidates = {at: key for at, (key, memory) in self._alive.items() if not memory.expired()}
+                self.learns = bool(self._candidates)
+            return []
+        looked_at = [at for at, key in self._candidates.items() if at < len(keys) and keys[at] is key]
+        same = {at for at in looked_at if outputs[at] is not None and plain(outputs[at])._version == versions[at] == 0}
+        self._known, self.learns = [key if at in same else None for at, key in enumerate(keys)], False
+        return looked_at
+
+    def drop(self, gone: list[int], later: list[int], values: list[Tensor]) -> tuple[list[int], list[Tensor]]:
+        """Those that are gone will not be kept from now on. Returns the others."""
+        for at in gone:
+            self._known[at] = None
+        rest = [(i, t) for i, t in zip(later, values) if i not in gone]
+        return [i for i, _ in rest], [t for _, t in rest]
+
+
+class _Batch:
+    "Outputs that lie like these are read by one call, each to the row of its index."
+
+    def __init__(self, indices: list[int], values: list[Tensor]):
+        self._shapes, self._strides = [t.shape for t in values], [*map(_stride, values)]
+        self._rows, self._where = lying(values, False), np.array(indices, dtype=np.int64)
+        self._addresses = np.zeros(len(values), dtype=np.int64)
+        self._at, self._where_at = self._addresses.ctypes.data, self._where.ctypes.data
+
+    def like(self, values: list[Tensor]) -> bool:
+        """Whether these lie in the same way."""
+        same = [t.shape for t in values] == self._shapes and [*map(_stride, values)] == self._strides
+        return same and all(t.dtype is torch.float32 and t.is_cpu for t in values)
+
+    def read(self, values: list[Tensor], shift: int, matrix: int) -> None:
+        """Statistics to the matrix at that address."""
+        self._addresses[:] = [t.data_ptr() for t in values]
+        compiled().statistics_to(self._at, self._rows, shift, matrix, self._where_at)
+
+
 class _Lying:
     "How a tensor lies in memory; `rows` is None if it cannot be read there."
 
     def __init__(self, t: Tensor):
         self.shape, self.stride, self.dtype, self.device = t.shape, _stride(t), t.dtype, t.device
         self.size = t.numel()
-        self.rows = lying([t], False) if self.size and lies(t) else None
+        self.rows = rows = lying([t], False) if self.size and lies(t) else None
+        if rows is not None:
+            self.read, self.how = compiled().reader(), (rows.table, rows.unit, rows.longest)
 
     def like(self, t: Tensor) -> bool:
         """Whether another one lies in the same way."""
-        same = t.shape == self.shape and t.dtype is self.dtype and t.device == self.device
-        return same and _stride(t) == self.stride
+        if self.rows is None:
+            same = t.dtype is self.dtype and t.device == self.device
+            return same and t.shape == self.shape and _stride(t) == self.stride
+        try:
+            return t.shape == self.shape and t.stride() == self.stride and t.dtype is torch.float32 and t.is_cpu
+        except RuntimeError:  # a sparse one has no stride
+            return False
 
 
 class _Sequence(NamedTuple):
@@ -682,7 +881,7 @@ class _Read:
     """What was read of one step's parameters or gradients where they lie.
 
     Attributes:
-        place: of the moment. members: which of the parameters. sampled: [rows] whether a sample was read.
+        place: of the moment. members: which of the parameters.
         packed: [rows, fields] of the samples. whole: the same of all elements, if they were read.
         sums: [rows, 3] as `compiled.look` gives them. before: [rows] sums of squares of the step before, if kept.
         first: [rows] sums of squares of what was read first, None if nothing is compared with it.
@@ -690,7 +889,7 @@ class _Read:
     """
 
     def __init__(self, place: int, there: _There, packed: np.ndarray, sums: np.ndarray, whole: np.ndarray | None):
-        self.place, self.members, self.sampled, self.first = place, there.members, there.sampled, there.first_squares
+        self.place, self.members, self.first = place, there.members, there.first_squares
         self.packed, self.sums, self.whole = packed, sums, whole
         self.before: np.ndarray | None = None
         self.moved: np.ndarray | None = None
@@ -705,12 +904,7 @@ class _Block:
         packed, self.sums = np.concatenate([r.packed for r in reads]), np.concatenate([r.sums for r in reads])
         found = Summary(packed)
         self.norms = found.l2(found.count)
-        if reads[0].whole is not None:
-            packed = np.concatenate([r.whole for r in reads])
-        else:
-            found.min[:] = np.where(np.tile(reads[0].sampled, len(reads)), np.nan, found.min)
-            found.max[:] = np.where(np.tile(reads[0].sampled, len(reads)), np.nan, found.max)
-        self.packed = packed
+        self.packed = packed if reads[0].whole is None else np.concatenate([r.whole for r in reads])
 
     def _all(self, get: Callable[[_Read], np.ndarray | None]) -> np.ndarray:
         none = np.full(len(self.reads[0].packed), np.nan)
@@ -794,6 +988,7 @@ class _There:
             self._about = about
         self._where = [t.data_ptr() for t in tensors]
         self._addresses = np.array(self._where) + self._offsets
+        self._at = self._addresses.ctypes.data
         self._looks += 1
         # where every step brings new gradients, the old ones must not be kept alive
         self._values, self._tensors = (list(values), tensors) if self._looks < 4 else ([], [])
@@ -803,33 +998,33 @@ class _There:
         self.members = [i for i, t in enumerate(values) if t is not None]
         self._rows, self._whole = lying(tensors, False, CHUNK), lying(tensors, True, CHUNK)
         self._offsets = 4 * (self._rows.rooms // 2)  # the same place at every step, as `sample` has it
-        self._inside = compiled().Rows.whole(self._rows.lengths)
-        self._lines = compiled().Lines(np.concatenate([[0], np.cumsum(self._rows.lengths)]))
-        self.sampled = self._rows.gaps > 0
+        self._lines = compiled().Lines(self._rows.lengths)
+        rows = len(self.members)
+        self._packed, self._sums = compiled().Pages((rows, len(FIELDS) + BINS)), compiled().Pages((rows, 3))
         self.first_squares: np.ndarray | None = None
         self._kept: tuple[int, np.ndarray] | None = None
         self._looks = 0
 
     def read(self, place: int, kurtosis: bool, whole: bool) -> _Read:
         """Read the samples; and all elements too, if `whole`."""
-        sums = np.empty((len(self.members), 3))
-        packed = compiled().look(self._addresses, self._rows, self._inside, kurtosis, self._lines, sums)
+        (packed, to), (sums, its) = self._packed.next(), self._sums.next()
+        compiled().look(self._at, self._rows, kurtosis, self._lines, to, its)
         everything = read(np.array(self._where), self._whole, kurtosis, True) if whole else None
         return _Read(place, self, packed, sums, everything)
 
     def begin(self, mine: _Read) -> None:
         """What was just read is what distances are from."""
-        self._lines.first = self._lines.now.copy()
+        self._lines.begin()
         self.first_squares = mine.first = mine.sums[:, 0].copy()
         mine.sums[:, 2] = 0
 
     def moved(self) -> np.ndarray:
         """[members] squares of how far the tensors are by now from what was read."""
-        return compiled().moved(self._addresses, self._rows, self._lines)
+        return compiled().moved(self._at, self._rows, self._lines)
 
     def glance(self, step: int) -> None:
         """Keep the samples of a step that is not recorded, for the next one to be compared with."""
-        self._kept = step, compiled().kept(self._addresses, self._rows, self._lines)
+        self._kept = step, compiled().kept(self._at, self._rows, self._lines)
 
     def keep(self, step: int, mine: _Read) -> None:
         """What was just read at this step is what the next one's is compared with; as this is with the last one."""

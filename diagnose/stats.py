@@ -25,7 +25,9 @@ def tensors(tree: Any) -> list[Tensor]:
     if isinstance(tree, dict):
         tree = tree.values()
     return (
-        [t for part in tree for t in tensors(part)] if isinstance(tree, Iterable) and not isinstance(tree, str) else []
+        [t for part in tree for t in tensors(part)]
+        if isinstance(tree, Iterable) and not isinstance(tree, (str, Iterator))  # an iterator would be used up
+        else []
     )
 
 

@@ -139,7 +139,7 @@ class Store:
 
     Args:
         folder: where the blocks go, one sub-folder a table. None: blocks stay in memory, encoded all the same.
-        memory: bytes. A thirty-second is for rows that wait, half for blocks that cannot be on disk, the rest for work.
+        memory: bytes. An eighth is for rows that wait, half for blocks that cannot be on disk, the rest for work.
         disk: bytes.
         block_records: recorded steps of a table that wait before a block is written; a run that is killed loses them.
         keep: tables that are never thinned.
@@ -161,6 +161,7 @@ class Store:
         self._start(None if folder is None else Path(folder).absolute())
         self.memory, self.disk, self.block_records, self.keep = memory, disk, block_records, frozenset(keep)
         self._block_bytes = min(memory // 32, memory if folder is None else disk // 16)
+        self._waiting_bytes = memory // 8  # a write costs as much as 100 rows, whatever it holds
         self._writes = True
         if self.folder is not None:
             self._claim()
@@ -250,7 +251,7 @@ class Store:
         into.step = into.counted = int(steps[-1])
         into.waiting.append(chunk)
         self._waiting += size
-        if into.record - into.opened + 1 >= self.block_records or self._waiting >= self._block_bytes:
+        if into.record - into.opened + 1 >= self.block_records or self._waiting >= self._waiting_bytes:
             self.flush()
 
     def flush(self) -> None:

@@ -256,6 +256,7 @@ class Recording:
             self._raised, self.stopped, self._told_of_unrecorded = set(), None, False
             for alarm in self.alarms.values():
                 alarm.start(learn)
+            self._find_observers()
             self.tell("on_start", learn)
         self._on_host = None
         first = next(learn.model.parameters(), None)
@@ -288,8 +289,9 @@ class Recording:
     def on_before_batch(self, learn) -> None:
         if not learn.training:
             return
-        self._release_guard()  # another callback may have raised before the last forward pass
-        self._abandon()
+        if self._guard is not None or self.moment is not None:
+            self._release_guard()  # another callback may have raised before the last forward pass
+            self._abandon()
         if not self.schedule.due(self.step):
             follows = self._wants_previous and self.schedule.due(self.step + 1)
             self.handlers = self._before_recorded if follows else self._passed
@@ -320,29 +322,36 @@ class Recording:
     def ask_at_loss(self, learn) -> None:
         """After the loss of a step that is not recorded."""
         if learn.training and len(learn.yb):
-            self._ask_soon(learn, plain(learn.loss))
+            self._ask_about(learn, learn.loss)
 
-    def _ask_soon(self, learn, loss: torch.Tensor) -> None:
-        "Ask the alarms about the loss, on a device at the end of the batch: fastai waits for the device there anyway."
+    def _ask_about(self, learn, loss: Any) -> Any:
+        """Ask the alarms about the loss, on a device at the end of the batch: fastai waits for the device there anyway.
+
+        Returns the loss as a number, where it is one and nothing waits for it, else as a tensor.
+        """
         if self._on_host is None:  # asked once a fit: every kind of question to PyTorch costs 30 µs between two layers
-            self._on_host = loss.device.type == "cpu"
-        self._ask_later = not self._on_host
-        if self._on_host:
+            self._on_host = plain(loss).device.type == "cpu"
+        if not self._on_host:
+            self._ask_later = True
+            return loss
+        try:
+            value = plain(loss).item()
+        except RuntimeError:  # several numbers
+            value = None
+        if self._at_loss or (self._at_bad_loss and (value is None or not math.isfinite(value))):
             self._ask_at_loss(learn)
+        return loss if value is None else value
 
     def on_after_loss(self, learn) -> None:
         if not learn.training:
             return
-        loss = plain(learn.loss) if len(learn.yb) else None
-        if loss is not None:
-            self._ask_soon(learn, loss)
+        loss = self._ask_about(learn, learn.loss) if len(learn.yb) else None
         m = self.moment
         if m is None:
             return
         self._mark(m, "loss")
         m.pred, m.targets = learn.pred, learn.yb
-        if loss is not None:
-            m.loss = loss.item() if self._on_host and not loss.ndim else loss.detach()
+        m.loss = plain(loss).detach() if isinstance(loss, torch.Tensor) else loss
         self._observe("after_loss", m, learn)
         m.pred, m.targets = None, ()
         m.outcome = "no targets" if loss is None else "cancelled"  # until a step is made
@@ -499,7 +508,9 @@ class Recording:
         self._find_observers()
 
     def _find_observers(self) -> None:
-        self._at_loss = [a for a in self.alarms.values() if type(a).after_loss is not Alarm.after_loss]
+        asking = [a for a in self.alarms.values() if type(a).after_loss is not Alarm.after_loss]
+        self._at_loss = [a for a in asking if not a.of_bad_losses and a.waits]
+        self._at_bad_loss = [a for a in asking if a.of_bad_losses]
         self._wants_previous = self.parameters is not None and any("gradients" in g.reads for g in self.gauges.values())
         self._due_of.clear()
 
@@ -513,12 +524,13 @@ class Recording:
     # ---- blocks ------------------------------------------------------------------------------------------------------
 
     def _ask_at_loss(self, learn) -> None:
-        for alarm in self._asked(self._at_loss):
+        for alarm in self._asked([*self._at_loss, *self._at_bad_loss]):
             try:
                 for raised in alarm.after_loss(self.step, learn):
                     self._ring(raised)
             except Exception as e:
                 self._turn_off("alarm", alarm.id, e)
+        self._at_loss = [a for a in self._at_loss if a.waits]
         self._stop_if_asked()
 
     def _asked(self, alarms: Iterable[Alarm]) -> list[Alarm]:

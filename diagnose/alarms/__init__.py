@@ -35,18 +35,23 @@ class Alarm:
     Attributes:
         tables: the tables it reads; it is not asked about blocks without rows in any of them.
         once: whether it is raised once a fit, whatever the place, and not asked again.
+        of_bad_losses: whether `after_loss` is for losses that are not finite only.
+        waits: whether `after_loss` is still of use in this fit; asked after every call.
     """
 
     id: ClassVar[str]
     doc: ClassVar[str]
     tables: ClassVar[tuple[str, ...]] = ()
     once: ClassVar[bool] = False
+    of_bad_losses: ClassVar[bool] = False
+    waits: bool = True
 
     def start(self, learn: Any) -> None:
         """A fit begins: forget what an earlier one showed."""
 
     def after_loss(self, step: int, learn: Any) -> Iterator[Raised]:
-        """Asked at every step, recorded or not, when the loss is known and the weights have not moved yet."""
+        """Asked at every step, recorded or not, when the loss is known and the weights have not moved yet; where
+        `of_bad_losses`, it may be asked about others too."""
         return iter(())
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:

@@ -70,7 +70,7 @@ class LossAtBestConstant(Alarm):
 
     def _forget(self) -> None:
         self._batches: list[tuple[Any, tuple]] = []
-        self._kept, self._kind = 0, ""
+        self._kept, self._kind, self.waits = 0, "", True
         self._scale: tuple[float, float] | None = None
         self._seen: deque[tuple[float, float]] = deque(maxlen=self.steps)
 
@@ -93,6 +93,7 @@ class LossAtBestConstant(Alarm):
                 self._kind = confined_by(learn.pred)
             self._kept += most * each
             self._batches.append((_some_rows(learn.pred, most), _some_rows(learn.yb, most)))
+            self.waits = len(self._batches) < BATCHES
         yield from ()
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:

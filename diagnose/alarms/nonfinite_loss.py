@@ -41,6 +41,8 @@ MOST = 8  # rows named
 class NonfiniteLoss(Alarm):
     """Non-finite loss, with the place where it began."""
 
+    of_bad_losses = True
+
     def after_loss(self, step: int, learn: Any) -> Iterator[Raised]:
         loss = learn.loss
         if not isinstance(loss, Tensor):
