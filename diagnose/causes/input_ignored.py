@@ -1,8 +1,8 @@
 """All of the input never reaches the output.
 
 ## What it is
-A `forward` that reads a variable of the notebook in place of its argument, multiplies it by zero, or builds something
-of the same shape.
+A `forward` that reads a variable of the notebook in place of its argument, multiplies it by zero, clamps all of it to
+one number, or builds something of the same shape.
 
 ## Why it stops learning
 The model answers for one batch, whatever it is given.
@@ -11,17 +11,21 @@ The model answers for one batch, whatever it is given.
 The check `inputs-matter`: all inputs are replaced, the weights jittered, and not one bit of the output moves.
 
 ## How it is proven
-By that, and by where the input ends: no module that has weights is given anything else when all inputs are replaced, or
-autograd finds no path from the output back to any input.
+By that, and by where the input ends: no module that has weights is given anything else when all inputs are replaced;
+autograd finds no path from the output back to any input; or one layer still puts out something else and the next one is
+given the same, also where the last layer with weights puts out numbers of mean 0 and deviation 1: then the code of a
+`forward` between the two loses it. Where the next layer takes what the first one puts out, it is given that, on a copy:
+the output moves again.
 
 ## How to fix
     def forward(self, *x):
         return self.head(torch.stack([self.encoder(i) for i in x]))     # x, not xb
 
 ## What it looks like but is not
-Saturated or dead units, a norm or a softmax over one number also give an output that does not move: there the first
-layers do see the input, and this cause is refuted. One of several inputs that moves nothing (ids, a mask of ones) is
-told by the check and not claimed here.
+Saturated or dead units, a norm or a softmax over one number also give an output that does not move: there a layer is
+given something else and answers alike, or a function is given what it cannot tell apart, and this cause is refuted; the
+check tells the place. One of several inputs that moves nothing (ids, a mask of ones) is told by the check and not
+claimed here.
 
 ## Source
 Karpathy 2019, "A Recipe for Training Neural Networks" (input-independent baseline); real failure F3 of the notes.
@@ -34,9 +38,11 @@ from torch import Tensor, nn
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion, inspected
 from diagnose.causes._reading import number
-from diagnose.checks._probing import hooked
-from diagnose.diagnosis import Fix
-from diagnose.errors import NotApplicable
+from diagnose.checks._probing import hooked, largest_move, leaves
+from diagnose.checks._reach import Reach, reach
+from diagnose.checks.inputs_matter import ROUNDING
+from diagnose.diagnosis import Fix, Proof
+from diagnose.errors import NotApplicable, SubjectError
 from diagnose.lab import Lab
 from diagnose.stats import floats, replaced, same_bits, tensors
 
@@ -55,7 +61,11 @@ class InputIgnored(Cause):
         moved = number(findings, CHECK, "output moved by", "all inputs")
         if moved != 0:
             return None
-        return Suspicion(1.0, "replacing every input moves the output by not one bit", ["forward"])
+        place, last = findings.value(CHECK, "lost", ""), findings.value(CHECK, "moved last", "")
+        if not (isinstance(place, str) and place.startswith("between ")):
+            return Suspicion(1.0, "replacing every input moves the output by not one bit", ["forward"])
+        reason = f"replacing every input moves {last}, and not one bit of the output: it is lost {place}"
+        return Suspicion(1.0, reason, [place], {"between": place})
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
         other = [_other(t) for t in tensors(lab.xb)]
@@ -68,8 +78,81 @@ class InputIgnored(Cause):
             "in a sound model every layer is given something else",
             {"layers that see the inputs": len(reached), "of": len(seen), "autograd finds a path": str(path)},
         )
+        if reached and "between" in suspicion.facts:
+            return self._lost_between(lab, proof)
         ignored = (bool(seen) and not reached) or path is False
         return Settled(ignored, not ignored, proof)
+
+    def _lost_between(self, lab: Lab, proof: Proof) -> Settled:
+        "The place is looked for once more, in the weights as they are, and what stands there is left out on a copy."
+        other = replaced(lab.xb, [_other(t) for t in tensors(lab.xb)])
+        model = lab.twin().model
+        ends = reach(lab, model, other)
+        if ends is None or ends.inside or not ends.moved or not self._always_lost(lab, model, ends):
+            return Settled(False, True, proof)
+        before = f"{ends.moved} puts out something else, {ends.still or 'the output'} gets the same"
+        moved = self._without(lab, model, ends, other)
+        numbers = {"the output moves by": 0.0}
+        if moved is None:
+            after = "in a sound model whatever a layer puts out goes on"
+            return Settled(True, False, inspected("every input replaced", before, after, numbers))
+        after = f"given what {ends.moved} puts out, {ends.still} lets the output move by {moved:.2g} of its size"
+        change = f"what stands {ends.place} left out"
+        return Settled(
+            moved > ROUNDING,
+            not moved > ROUNDING,
+            inspected(change, before, after, numbers, **{"the output moves by": moved}),
+        )
+
+    def _always_lost(self, lab: Lab, model: nn.Module, ends: Reach) -> bool:
+        """Whether it is lost too where the last layer with weights puts out numbers of mean 0 and deviation 1, drawn
+        twice; else it is the range of what it puts out now: dead or saturated units, which are causes of their own."""
+        names = leaves(model)
+        weighted = {m: n for m, n in names.items() if any(True for _ in m.parameters(recurse=False))}
+        order: list[nn.Module] = []
+        with hooked(names, lambda module, inputs, output: order.append(module)):
+            lab.forward(model)
+        last = next(i for i in reversed(range(len(order))) if names[order[i]] == ends.moved)
+        source = next((m for m in reversed(order[: last + 1]) if m in weighted), None)
+        if source is None:
+            return True
+        seen: list[list[Tensor]] = []
+        handles = [source.register_forward_hook(lambda module, inputs, output: _drawn(output, len(seen) + lab.seed))]
+        if ends.still:
+            still = next(m for m, n in names.items() if n == ends.still)
+            handles.append(still.register_forward_pre_hook(lambda module, inputs: seen.append(_copies(inputs))))
+        try:
+            for _ in range(2):
+                output = lab.forward(model, lab.xb)
+                if not ends.still:
+                    seen.append(_copies(output))
+        except (NotApplicable, SubjectError):
+            return False
+        finally:
+            for handle in handles:
+                handle.remove()
+        half = len(seen) // 2
+        return half > 0 and all(_alike(a, b) for a, b in zip(seen[:half], seen[half:], strict=True))
+
+    def _without(self, lab: Lab, model: nn.Module, ends: Reach, other: tuple) -> float | None:
+        """How far the output moves if the layer that gets the same is given what the last one that moves puts out; None
+        if it does not take that."""
+        if not ends.still:
+            return None
+        kept: list[Any] = []
+        by_name = {n: m for m, n in leaves(model).items()}
+        layers = [by_name[n] for n in (ends.moved, ends.still)]
+        handles = [
+            layers[0].register_forward_hook(lambda module, inputs, output: kept.append(output)),
+            layers[1].register_forward_pre_hook(lambda module, inputs: _instead(inputs, kept)),
+        ]
+        try:
+            return largest_move(lab.forward(model, lab.xb), lab.forward(model, other))
+        except (NotApplicable, SubjectError):
+            return None
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _given(self, lab: Lab, xb: tuple) -> dict[str, list[Tensor]]:
         "What each module that owns weights was given, but for the model itself."
@@ -99,6 +182,12 @@ class InputIgnored(Cause):
         return any(g is not None for g in grads)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        if place := suspicion.facts.get("between"):
+            return Fix(
+                text=f"Read `forward` {place}: what stands there gives the same whatever it is given (clamp, a product "
+                "with zero, a comparison, round, a function of the shape alone).",
+                code="x = self.body(x)\nreturn self.head(x)  # and nothing between the two that loses x",
+            )
         return Fix(
             text="Read `forward`: it must use its arguments, not a variable from outside.",
             code="def forward(self, x):\n    return self.head(self.encoder(x))  # x is the argument",
@@ -112,6 +201,26 @@ def _other(t: Tensor) -> Tensor:
     if not t.is_floating_point():
         return rolled
     return rolled + t.float().std().nan_to_num(1.0).clamp_min(1e-2).to(t.dtype)
+
+
+def _instead(inputs: tuple, kept: list[Any]) -> tuple:
+    "What the layer is given is replaced by what was kept, if it is of the same shape."
+    last = kept[-1] if kept else None
+    if not (isinstance(last, Tensor) and len(inputs) == 1 and last.shape == inputs[0].shape):
+        raise NotApplicable("the next layer does not take what the last one puts out")
+    return (last,)
+
+
+def _drawn(output: Any, seed: int) -> Any:
+    generator = torch.Generator().manual_seed(seed)
+    return replaced(
+        output,
+        [torch.randn(t.shape, generator=generator).to(t) if t.is_floating_point() else t for t in tensors(output)],
+    )
+
+
+def _copies(tree: Any) -> list[Tensor]:
+    return [t.detach().clone() for t in tensors(tree)]
 
 
 def _alike(a: list[Tensor], b: list[Tensor]) -> bool:

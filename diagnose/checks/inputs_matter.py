@@ -3,7 +3,8 @@
 ## What it does
 In evaluation mode, replaces all inputs by those of other rows with noise added, then each of several inputs alone, and
 measures how far the output moves. Weights are jittered by a hundredth first, so that a zero-initialised layer hides
-nothing. An input that is the same in every row (a mask of ones) cannot be swapped and is not judged.
+nothing. An input that is the same in every row (a mask of ones) cannot be swapped and is not judged. Where nothing
+moves, the outputs of all layers are compared: the last one that moves is named, and the next one, which does not.
 
 ## Why it matters
 A forward pass that reads a variable of the notebook instead of its argument, or drops one of its inputs, trains without
@@ -14,7 +15,8 @@ Fails if replacing the whole batch moves no bit of the output. Warns if it moves
 value, the size of rounding, or if one of several inputs moves nothing at all. Healthy subjects move by 0.007 or more.
 
 ## What to do
-Read the forward pass: does it use its arguments, and all of them? Look for saturated outputs if it does.
+Read the forward pass: does it use its arguments, and all of them? If layers see them, look at the place that is named:
+between two layers it is the code of a `forward`, a layer that is named alone answers alike whatever it is given.
 
 ## Source
 Karpathy 2019, "A Recipe for Training Neural Networks" (input-independent baseline); real failure F3 of the notes: the
@@ -29,6 +31,7 @@ from torch import Tensor
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, listed, stated
 from diagnose.checks._numbers import as_number, by_place, number
 from diagnose.checks._probing import jittered, largest_move
+from diagnose.checks._reach import reach
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import replaced, tensors
@@ -41,7 +44,7 @@ class InputsMatter(Check):
 
     stage = "probe"
     order = 15
-    cost = "2 forward passes, and 1 for each of several inputs"
+    cost = "2 forward passes, 1 for each of several inputs, and 2 more if nothing moves"
 
     def measure(self, lab: Lab) -> EvidenceList:
         parts = tensors(lab.xb)
@@ -56,6 +59,10 @@ class InputsMatter(Check):
         whole = [o if o is not None else t for t, o in zip(parts, other)]
         moved = largest_move(still, lab.forward(model, replaced(lab.xb, whole)))
         found = EvidenceList([Evidence(name="output moved by", value=moved, unit="share", where="all inputs")])
+        if moved == 0 and (ends := reach(lab, model, replaced(lab.xb, whole))) is not None:
+            found.append(Evidence(name="moved last", value=ends.moved or "no layer"))
+            found.append(Evidence(name="lost", value=ends.place))
+            found.append(Evidence(name="lost inside a layer", value=ends.inside))
         alike = [self._title(lab, i) for i, o in enumerate(other) if o is None]
         found.append(Evidence(name="the same in every row", value=alike))
         if len(parts) > 1:
@@ -79,9 +86,12 @@ class InputsMatter(Check):
         if evidence.get("output moved by", "all inputs") is None:
             return Judgement("skip", "not measured")
         if whole == 0:
-            return Judgement(
-                "fail", "replacing the whole batch moves the output by 0: it does not depend on its inputs"
-            )
+            told = "replacing the whole batch moves the output by 0: it does not depend on its inputs"
+            place, last = evidence.get("lost"), evidence.get("moved last")
+            if isinstance(place, str) and place:
+                within = "in " if evidence.get("lost inside a layer") is True else ""
+                told += f"; the change gets as far as {last}, and is lost {within}{place}"
+            return Judgement("fail", told)
         if not whole > ROUNDING:
             told = f"replacing the whole batch moves the output by {stated(whole, 2)} of its size"
             return Judgement("warn", f"{told}, no more than rounding ({ROUNDING:g})")

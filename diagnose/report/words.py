@@ -15,7 +15,7 @@ VERDICTS = {
     "fail": "A cause is proven, or a check failed that no healthy subject can fail.",
 }
 SEVERITY = ("fail", "warn", "skip", "pass")
-ANSWERS = {"yes": "fail", "suspected": "warn", "no": "pass", "not tested": "skip"}
+ANSWERS = {"yes": "fail", "suspected": "warn", "no": "pass", "none known": "skip", "not tested": "skip"}
 """Answers of the checklist, the most certain first, and the status of a check that looks like each."""
 
 
@@ -106,7 +106,11 @@ def tally(diagnosis: Diagnosis) -> str:
 
 
 class Question(NamedTuple):
-    """One line of the checklist: what is asked, the answer over all its causes, and those causes."""
+    """One line of the checklist: what is asked, the answer over all its causes, and those causes.
+
+    Where something is wrong and nothing is proven, the answer is "none known" instead of "no": of the causes that are
+    known none is it, and one that is not known may be.
+    """
 
     asked: str
     answer: str
@@ -121,11 +125,12 @@ def by_certainty(answers: list[Answer]) -> list[Answer]:
 
 def questions(diagnosis: Diagnosis) -> list[Question]:
     """The notes' checklist line by line, then whatever it does not ask; the most certain causes of a line first."""
-    found = []
+    found, open_ = [], diagnosis.verdict != "pass" and diagnosis.cause is None
     for number, asked in [*QUESTIONS.items(), (None, "Is it anything else?")]:
         mine = by_certainty([a for a in diagnosis.checklist if (number in a.questions if number else not a.questions)])
         if mine:
-            found.append(Question(f"{number}. {asked}" if number else asked, mine[0].answer, mine))
+            answer = "none known" if open_ and mine[0].answer == "no" else mine[0].answer
+            found.append(Question(f"{number}. {asked}" if number else asked, answer, mine))
     return found
 
 

@@ -15,6 +15,18 @@ def test_the_checklist_is_grouped_by_question_and_the_most_certain_answer_counts
     assert [a.id for a in lines["Is it anything else?"].causes] == ["train-valid-leak"]
 
 
+def test_where_something_is_wrong_and_nothing_is_proven_no_question_is_answered_with_no(samples):
+    failing = samples.failing()
+    lines = {q.asked: q.answer for q in words.questions(failing)}
+    unproven = failing.model_copy(update={"causes": [], "verdict": "warn"})
+    others = {q.asked: q.answer for q in words.questions(unproven)}
+    assert "no" in lines.values()
+    assert others == {asked: "none known" if answer == "no" else answer for asked, answer in lines.items()}
+    assert ">none known</span>" in html.render(unproven)
+    healthy = unproven.model_copy(update={"verdict": "pass"})
+    assert "no" in {q.answer for q in words.questions(healthy)}
+
+
 def test_a_cause_that_answers_two_questions_stands_in_both(samples):
     lines = words.questions(samples.failing())
     assert sum(any(a.id == "loss-double-activation" for a in q.causes) for q in lines) == 2
