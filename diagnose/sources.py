@@ -25,7 +25,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
 from diagnose.packed import BINS, CHUNK, FIELDS, Summary
 from diagnose.sampling import SAMPLE, Copy, Places, Reduced, Samples, Window, lies, lying, sample
-from diagnose.stats import LIMITS, at_limits, compiled, dense, dots, exact, plain, read, real, squares, tensors
+from diagnose.stats import LIMITS, at_limits, compiled, dense, dots, exact, plain, read, real, squares, tensors, version
 
 log = logging.getLogger("diagnose")
 
@@ -142,12 +142,12 @@ class ActivationSource:
             if not self._attached:
                 return  # a copy of the module was made in the middle of a pass
             if not isinstance(output, Tensor):
-                for part, t in enumerate(tensors(output)):
+                for part, t in enumerate(self._parts(name, output)):
                     keys.append((name, kind, part))
                     outputs.append(t)
-                    versions.append(t._version)
+                    versions.append(version(t))
                 return
-            if output is self._last and plain(output)._version == self._last_version:
+            if output is self._last and version(plain(output)) == self._last_version:
                 return  # a container hands on its last part's output
             self._last, at = output, len(keys)
             if at < len(self._kept) and self._kept[at] is own:
@@ -158,25 +158,33 @@ class ActivationSource:
                 versions.append(0)
                 return
             output = plain(output)
-            self._last_version = version = output._version
-            read = self._at_once and self._read_safely(at, own, output, version)
+            self._last_version = written = version(output)
+            read = self._at_once and self._read_safely(at, own, output, written)
             if not read and name in overwritten:
                 if not self._copy_now:
                     return
                 output = output.detach().clone()
-                version = output._version
+                written = version(output)
             keys.append(own)
             needed = self._hold or limited or not read or self._keeping.looks_at(at)
             outputs.append(output if needed else None)
-            versions.append(version)
+            versions.append(written)
 
         return tell
 
-    def _read_safely(self, at: int, key: tuple, output: Tensor, version: int) -> bool:
+    def _parts(self, name: str, output: Any) -> list[Tensor]:
+        "Tensors of an output of any kind."
+        try:
+            return tensors(output)
+        except Exception as error:
+            self.refused[name] = f"its output, {type(output).__name__}, cannot be read: {type(error).__name__}: {error}"
+            return []
+
+    def _read_safely(self, at: int, key: tuple, output: Tensor, written: int) -> bool:
         "An error of ours must not end a pass of the model."
         try:
             if self._read_now(at, output):
-                if not version:
+                if not written:
                     self._keeping.saw(at, key, output)
                 return True
         except Exception as error:
@@ -237,8 +245,9 @@ class ActivationSource:
             return []
         outputs, versions = [plain(self._outputs[i]) for i in held], [self._versions[i] for i in held]
         calls = [sequence.calls[i] for i in held]
-        if [t._version for t in outputs] != versions:
-            changed = tuple([t._version != v for t, v in zip(outputs, versions)])
+        now = [*map(version, outputs)]
+        if now != versions:
+            changed = tuple([a != b for a, b in zip(now, versions)])
             at_once = set(read)
             self._overwritten.update(c.layer for c, i, gone in zip(calls, held, changed) if gone and i not in at_once)
         about = (tuple(held), tuple(read), _about(outputs), changed)
@@ -272,7 +281,7 @@ class ActivationSource:
         "Read what autograd keeps; what was overwritten all the same, or cannot be read any more, will be read at once."
         later, values = self._later, [plain(self._outputs[i]) for i in self._later]
         try:
-            gone = [i for i, t in zip(later, values) if t._version]
+            gone = [i for i, t in zip(later, values) if version(t)]
             if gone:
                 later, values = self._keeping.drop(gone, later, values)
             batch = self._batches.get(tuple(later))
@@ -475,7 +484,7 @@ class _Keeping:
                 self.learns = bool(self._candidates)
             return []
         looked_at = [at for at, key in self._candidates.items() if at < len(keys) and keys[at] is key]
-        same = {at for at in looked_at if outputs[at] is not None and plain(outputs[at])._version == versions[at] == 0}
+        same = {at for at in looked_at if outputs[at] is not None and version(plain(outputs[at])) == versions[at] == 0}
         self._known, self.learns = [key if at in same else None for at, key in enumerate(keys)], False
         return looked_at
 

@@ -36,6 +36,14 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
 
 
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written into, as far as PyTorch counts it; −1 for one that was made in inference mode."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return -1
+
+
 def replaced(tree: Any, new: Iterable[Tensor]) -> Any:
     """The same structure with its tensors replaced, in the order of `tensors`."""
     return _replace(tree, iter(new))

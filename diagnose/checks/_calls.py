@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from diagnose.stats import tensors
+from diagnose.stats import tensors, version
 
 
 @dataclass
@@ -46,8 +46,8 @@ class Calls(list[Call]):
         def enter(module: nn.Module, args: tuple, kwargs: dict) -> None:
             given = tensors([args, kwargs])
             first = next((t for t in given if t.is_floating_point()), None)
-            source, version, _ = made.get(_address(first), ("", 0, None)) if first is not None else ("", 0, None)
-            fed_by = source if source and first._version == version else ""
+            source, written, _ = made.get(_address(first), ("", 0, None)) if first is not None else ("", 0, None)
+            fed_by = source if source and version(first) == written else ""
             leaf = next(module.children(), None) is None
             running.append(len(self))
             self.append(Call(names[module], module, [tuple(t.shape) for t in given], fed_by, leaf))
@@ -58,8 +58,8 @@ class Calls(list[Call]):
             if call.leaf:
                 for t in tensors(output):
                     passed_on = made.get(_address(t))
-                    if passed_on is None or passed_on[1] != t._version or not _hands_on(call.module):
-                        made[_address(t)] = (call.name, t._version, t)
+                    if passed_on is None or passed_on[1] != version(t) or not _hands_on(call.module):
+                        made[_address(t)] = (call.name, version(t), t)
 
         hooks = [m.register_forward_pre_hook(enter, with_kwargs=True) for m in names]
         hooks += [m.register_forward_hook(leave) for m in names]

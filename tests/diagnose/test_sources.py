@@ -207,3 +207,58 @@ def test_samples_of_large_parameters_lie_on_lines_of_the_cache():
         assert found.gap // CHUNK % 2 == 1  # rows of a matrix have even lengths: every column is met
         assert 0 <= found.room <= n - (found.chunks - 1) * found.gap - CHUNK
         assert found.gap * found.chunks > 0.85 * n
+
+
+class Distils(nn.Module):
+    """Has a teacher whose outputs are made in inference mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.student, self.teacher = nn.Linear(20, 400), nn.Linear(20, 400)
+        self.head = nn.Linear(400, 5)
+
+    def forward(self, x):
+        with torch.inference_mode():
+            soft = self.teacher(x)
+        return self.head(self.student(x) + soft.clone())
+
+
+@pytest.mark.parametrize("way", CASES, indirect=True)
+def test_what_is_made_in_inference_mode_is_recorded(way):
+    watch = fitted(Distils(), steps=20)
+    assert len(rows_of(watch, "teacher")) == 20
+    assert rows_of(watch, "teacher")["std"].gt(0).all()
+
+
+class Refusing:
+    """Something that nobody may iterate over."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __iter__(self):
+        raise NotImplementedError("one at a time")
+
+
+class Packs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(20, 5)
+
+    def forward(self, x):
+        return Refusing(self.layer(x))
+
+
+def test_an_output_that_cannot_be_taken_apart_ends_no_pass_and_is_told():
+    class Unpacks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = Packs()
+
+        def forward(self, x):
+            return self.parts(x).value
+
+    watch = fitted(Unpacks())
+    assert len(rows_of(watch, "parts.layer")) == 8
+    unrecorded = watch.frame("unrecorded")
+    assert "Refusing" in unrecorded.set_index("where").loc["parts", "reason"]

@@ -566,6 +566,28 @@ def text_classifier_of_fastai(seed: int = 0) -> Learner:
     return text_classifier_learner(dls, AWD_LSTM, loss_func=CrossEntropyLossFlat(), lr=1e-2, **own)
 
 
+class WithTeacher(nn.Module):
+    """A small net that is also given what a fixed one makes of the picture, in inference mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 16)).requires_grad_(
+            False
+        )
+        self.student, self.head = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU()), nn.Linear(48, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            hint = self.teacher(x)
+        return self.head(torch.cat([self.student(x), hint.clone()], 1))
+
+
+def teacher_in_inference_mode(seed: int = 0) -> Learner:
+    """Part of the forward pass makes tensors that count no writes."""
+    seed_everything(seed)
+    return learner(digit_items(), WithTeacher(), CrossEntropyLossFlat())
+
+
 ODD = {
     f.__name__: f
     for f in (
@@ -575,6 +597,6 @@ ODD = {
         *(byte_pictures, typed_tensors, stateful, tied_weights, sparse_embedding, weighted_rows),
         *(graph_batches, double_precision, bfloat16, slice_of_rates, sgd_before_norms, fixed_batch_size),
         *(contrastive_of_one_size, contrastive_dummy_label, far_targets),
-        *(language_model_of_fastai, text_classifier_of_fastai),
+        *(language_model_of_fastai, text_classifier_of_fastai, teacher_in_inference_mode),
     )
 }
