@@ -470,7 +470,7 @@ def main() -> None:
         f"--threads {options.threads}`",
         "",
         "Step time over plain step time: median over rounds, [least, largest]. Writing the record to disk is included, "
-        "as often as a run does it: every ten seconds, and when 2 MB wait.",
+        "as often as a run does it: every ten to thirty seconds, and when 8 MB wait.",
     ]
     for name in options.models.split(","):
         found, plain = measure(name, options.rounds, not options.ours_only, lambda t: print(t, flush=True))
