@@ -21,7 +21,7 @@ from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK, NEAR, NOTHING, WINDOW, start
+from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK, NEAR, NOTHING, WINDOW, Pages, start
 
 log = logging.getLogger("diagnose")
 
@@ -65,22 +65,6 @@ class _Entry:
             found = cfunc(signature)(self._function)
         self._found = found
         return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(signature.args))(found.address)
-
-
-class Pages:
-    """Arrays of float64 of one shape, many made at once: NumPy makes an object to tell an address."""
-
-    def __init__(self, shape: tuple[int, ...], many: int = 16):
-        self.shape, self._many, self._left = shape, many, iter(())
-
-    def next(self) -> tuple[np.ndarray, int]:
-        """One that nobody has, and its address."""
-        for found in self._left:
-            return found
-        pages = np.empty((self._many, *self.shape))
-        at = range(pages.ctypes.data, pages.ctypes.data + max(pages.nbytes, 1), max(pages[0].nbytes, 1))
-        self._left = zip(pages, at)
-        return next(self._left)
 
 
 @intrinsic

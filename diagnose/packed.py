@@ -57,3 +57,19 @@ class Summary:
     def l2(self, size: np.ndarray) -> np.ndarray:
         """L2 norm of the finite elements of tensors of `size` elements, scaled up from what was read."""
         return np.sqrt(size * (1 - self.nonfinite)) * np.hypot(self.mean, self.std)
+
+
+class Pages:
+    """Arrays of float64 of one shape, many made at once: NumPy makes an object to tell an address."""
+
+    def __init__(self, shape: tuple[int, ...], many: int = 16):
+        self.shape, self._many, self._left = shape, many, iter(())
+
+    def next(self) -> tuple[np.ndarray, int]:
+        """One that nobody has, and its address."""
+        for found in self._left:
+            return found
+        pages = np.empty((self._many, *self.shape))
+        at = range(pages.ctypes.data, pages.ctypes.data + max(pages.nbytes, 1), max(pages[0].nbytes, 1))
+        self._left = zip(pages, at)
+        return next(self._left)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
-from diagnose.packed import BINS, CHUNK, FIELDS, Summary
+from diagnose.packed import BINS, CHUNK, FIELDS, Pages, Summary
 from diagnose.sampling import SAMPLE, Copy, Places, Reduced, Samples, Window, lies, lying, sample
 from diagnose.stats import LIMITS, at_limits, compiled, dense, dots, exact, plain, read, real, squares, tensors, version
 
@@ -64,7 +64,7 @@ class ActivationSource:
         self._kept: list[tuple | None] = []  # by index, the key of what autograd keeps
         self._lying: dict[int, _Lying] = {}  # by the same index
         self._batches: dict[tuple[int, ...], _Batch] = {}
-        self._pages: Any = None
+        self._pages: Pages | None = None
         self._matrix, self._address = np.empty((0, len(FIELDS) + BINS)), 0
         self._overwritten: set[str] = set()
         self._calls: dict[tuple[str, int, int], Call] = {}
@@ -106,7 +106,7 @@ class ActivationSource:
         self._forget()
         if self._at_once:
             if self._pages is None or self._pages.shape[0] < len(self._lying):
-                self._pages = compiled().Pages((max(len(self._lying), 16), len(FIELDS) + BINS))
+                self._pages = Pages((max(len(self._lying), 16), len(FIELDS) + BINS))
             self._matrix, self._address = self._pages.next()
         self._kept = self._keeping.begin(self._hold) if self._at_once else []
         self._copy_now = self._recorded % OVERWRITTEN_EVERY == 0
@@ -215,7 +215,7 @@ class ActivationSource:
 
     def _make_room(self, at: int) -> None:
         if at >= len(self._matrix):
-            before, self._pages = self._matrix, compiled().Pages((2 * at, len(FIELDS) + BINS))
+            before, self._pages = self._matrix, Pages((2 * at, len(FIELDS) + BINS))
             self._matrix, self._address = self._pages.next()
             self._matrix[: len(before)] = before
 
@@ -1009,7 +1009,7 @@ class _There:
         self._offsets = 4 * (self._rows.rooms // 2)  # the same place at every step, as `sample` has it
         self._lines = compiled().Lines(self._rows.lengths)
         rows = len(self.members)
-        self._packed, self._sums = compiled().Pages((rows, len(FIELDS) + BINS)), compiled().Pages((rows, 3))
+        self._packed, self._sums = Pages((rows, len(FIELDS) + BINS)), Pages((rows, 3))
         self.first_squares: np.ndarray | None = None
         self._kept: tuple[int, np.ndarray] | None = None
         self._looks = 0

@@ -12,7 +12,7 @@ import torch
 from numba import njit
 
 from diagnose import compiled, stats
-from diagnose.packed import LONG_CHUNK, PUT, Summary
+from diagnose.packed import LONG_CHUNK, PUT, Pages, Summary
 from diagnose.sampling import SAMPLE, lies, lying
 
 
@@ -171,3 +171,26 @@ def test_statistics_stand_where_they_are_looked_for():
     found = stats.exact([torch.tensor([1.0, 2.0, 4.0])])[0]
     assert found[PUT["count"]] == 3
     assert (found[PUT["min"]], found[PUT["max"]]) == (1, 4)
+
+
+@pytest.mark.parametrize("shape", [(3, 75), (1, 3), (0, 3)])
+def test_pages_are_arrays_of_their_own_at_the_addresses_that_are_told(shape):
+    pages = Pages(shape, many=4)
+    found = [pages.next() for _ in range(10)]
+    for i, (page, address) in enumerate(found):
+        assert page.shape == shape
+        assert address == page.ctypes.data or not page.size
+        page[:] = i
+    assert all((page == i).all() for i, (page, _) in enumerate(found))
+
+
+def test_rows_of_a_matrix_are_written_where_they_are_told_and_nowhere_else():
+    tensors = [torch.randn(n) for n in (100, 20_000, 64)]
+    rows = lying(tensors, False)
+    addresses, where = np.array([t.data_ptr() for t in tensors]), np.array([1, 2, 5])
+    matrix, address = Pages((7, 75)).next()
+    matrix[:] = -1
+    compiled.statistics_to(addresses.ctypes.data, rows, 3, address, where.ctypes.data)
+    alone = compiled.statistics(addresses, rows, False, True, shift=3)
+    np.testing.assert_array_equal(matrix[where], alone)
+    assert (matrix[[0, 3, 4, 6]] == -1).all()
