@@ -23,9 +23,9 @@ the output moves again.
 
 ## What it looks like but is not
 Saturated or dead units, a norm or a softmax over one number also give an output that does not move: there a layer is
-given something else and answers alike, or a function is given what it cannot tell apart, and this cause is refuted; the
-check tells the place. One of several inputs that moves nothing (ids, a mask of ones) is told by the check and not
-claimed here.
+given something else and answers alike, and this cause is refuted; or a function in a `forward` is given what it cannot
+tell apart, and this cause is told as suspected, with the layer that puts it out. One of several inputs that moves
+nothing (ids, a mask of ones) is told by the check and not claimed here.
 
 ## Source
 Karpathy 2019, "A Recipe for Training Neural Networks" (input-independent baseline); real failure F3 of the notes.
@@ -79,18 +79,23 @@ class InputIgnored(Cause):
             {"layers that see the inputs": len(reached), "of": len(seen), "autograd finds a path": str(path)},
         )
         if reached and "between" in suspicion.facts:
-            return self._lost_between(lab, proof)
+            return self._lost_between(lab, suspicion, proof)
         ignored = (bool(seen) and not reached) or path is False
         return Settled(ignored, not ignored, proof)
 
-    def _lost_between(self, lab: Lab, proof: Proof) -> Settled:
+    def _lost_between(self, lab: Lab, suspicion: Suspicion, proof: Proof) -> Settled:
         "The place is looked for once more, in the weights as they are, and what stands there is left out on a copy."
         other = replaced(lab.xb, [_other(t) for t in tensors(lab.xb)])
         model = lab.twin().model
         ends = reach(lab, model, other)
-        if ends is None or ends.inside or not ends.moved or not self._always_lost(lab, model, ends):
+        if ends is None or ends.inside or not ends.moved:
             return Settled(False, True, proof)
         before = f"{ends.moved} puts out something else, {ends.still or 'the output'} gets the same"
+        if (source := self._out_of_range(lab, model, ends)) is not None:
+            suspicion.facts["out of range"] = source
+            change = f"numbers of mean 0 and deviation 1 in place of what {source} puts out"
+            after = f"{ends.still or 'the output'} gets something else: the range is what is lost {ends.place}"
+            return Settled(False, False, inspected(change, before, after))
         moved = self._without(lab, model, ends, other)
         numbers = {"the output moves by": 0.0}
         if moved is None:
@@ -104,9 +109,9 @@ class InputIgnored(Cause):
             inspected(change, before, after, numbers, **{"the output moves by": moved}),
         )
 
-    def _always_lost(self, lab: Lab, model: nn.Module, ends: Reach) -> bool:
-        """Whether it is lost too where the last layer with weights puts out numbers of mean 0 and deviation 1, drawn
-        twice; else it is the range of what it puts out now: dead or saturated units, which are causes of their own."""
+    def _out_of_range(self, lab: Lab, model: nn.Module, ends: Reach) -> str | None:
+        """The last layer with weights, if nothing is lost where it puts out numbers of mean 0 and deviation 1, drawn
+        twice: what it puts out now is where a function is dead or saturated. None if that is lost as well."""
         names = leaves(model)
         weighted = {m: n for m, n in names.items() if any(True for _ in m.parameters(recurse=False))}
         order: list[nn.Module] = []
@@ -115,7 +120,7 @@ class InputIgnored(Cause):
         last = next(i for i in reversed(range(len(order))) if names[order[i]] == ends.moved)
         source = next((m for m in reversed(order[: last + 1]) if m in weighted), None)
         if source is None:
-            return True
+            return None
         seen: list[list[Tensor]] = []
         handles = [source.register_forward_hook(lambda module, inputs, output: _drawn(output, len(seen) + lab.seed))]
         if ends.still:
@@ -127,12 +132,13 @@ class InputIgnored(Cause):
                 if not ends.still:
                     seen.append(_copies(output))
         except (NotApplicable, SubjectError):
-            return False
+            return names[source]
         finally:
             for handle in handles:
                 handle.remove()
         half = len(seen) // 2
-        return half > 0 and all(_alike(a, b) for a, b in zip(seen[:half], seen[half:], strict=True))
+        lost = half > 0 and all(_alike(a, b) for a, b in zip(seen[:half], seen[half:], strict=True))
+        return None if lost else names[source]
 
     def _without(self, lab: Lab, model: nn.Module, ends: Reach, other: tuple) -> float | None:
         """How far the output moves if the layer that gets the same is given what the last one that moves puts out; None
@@ -182,6 +188,12 @@ class InputIgnored(Cause):
         return any(g is not None for g in grads)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        if source := suspicion.facts.get("out of range"):
+            return Fix(
+                text=f"What {source} puts out is where the function that follows cannot tell it apart: look at its "
+                "bias and at the scale of its weights, or put a norm layer behind it.",
+                code=f"x = F.layer_norm(x, x.shape[-1:])  # behind {source}",
+            )
         if place := suspicion.facts.get("between"):
             return Fix(
                 text=f"Read `forward` {place}: what stands there gives the same whatever it is given (clamp, a product "

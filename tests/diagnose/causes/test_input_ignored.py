@@ -96,7 +96,11 @@ def test_a_function_that_is_given_what_it_cannot_tell_apart_is_not_blamed(functi
     found = examined(digits(model=Between(function, bias)), only=["inputs-matter"])
     assert "is lost between body.3 and head" in found.check("inputs-matter").summary
     assert found.cause is None
-    assert next(c for c in found.causes if c.id == ID).refuted
+    told = next(c for c in found.causes if c.id == ID)
+    assert not told.proven
+    assert not told.refuted
+    assert "the range is what is lost between body.3 and head" in told.proof.after.summary
+    assert "body.3" in told.fix.text
 
 
 def test_what_follows_an_activation_is_judged_by_what_that_can_put_out():
