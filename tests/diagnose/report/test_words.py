@@ -23,6 +23,8 @@ def test_where_something_is_wrong_and_nothing_is_proven_no_question_is_answered_
     assert "no" in lines.values()
     assert others == {asked: "none known" if answer == "no" else answer for asked, answer in lines.items()}
     assert ">none known</span>" in html.render(unproven)
+    assert "of the causes that are known it is none" in html.render(unproven)
+    assert "it is none" not in html.render(failing)
     healthy = unproven.model_copy(update={"verdict": "pass"})
     assert "no" in {q.answer for q in words.questions(healthy)}
 
