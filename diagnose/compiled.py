@@ -21,11 +21,11 @@ from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK, NEAR, NOTHING, WINDOW, Pages, start
+from diagnose.packed import CHUNK, FIELDS, LONG_CHUNK, NEAR, NOTHING, WIDTH, WINDOW, Pages, start
 
 log = logging.getLogger("diagnose")
 
-_FIELDS, _WIDTH, _EACH = len(FIELDS), len(FIELDS) + BINS, np.uint64(CHUNK)
+_FIELDS, _EACH = len(FIELDS), np.uint64(CHUNK)
 _TABLES = 4  # of counts: successive numbers of one bin must not wait for each other
 _EXPONENTS = 512  # bins of one sign: 8 bits of the exponent and the first of the mantissa
 _BIAS = 2 * 127  # of the half-octave that starts at 1
@@ -135,7 +135,7 @@ def _try_out() -> None:
         read = np.concatenate([read, numbers[len(read) :][: rows.tails[0]]])
         _same(statistics(address, rows, True, True)[0, 1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
     (packed, at), (sums, sums_at), square = (
-        Pages((1, _WIDTH)).next(),
+        Pages((1, WIDTH)).next(),
         Pages((1, 3)).next(),
         read.astype(np.float64) ** 2,
     )
@@ -166,56 +166,42 @@ def statistics(addresses: np.ndarray, rows: Rows, kurtosis: bool, extremes: bool
         addresses: [rows] int64, of the first number of each. kurtosis: whether to compute it too.
         extremes: the same; of rows that are read whole. shift: see `packed.start`.
     """
-    packed = np.empty((len(addresses), _WIDTH))
-    statistics_at(addresses.ctypes.data, rows, kurtosis, extremes, shift, packed.ctypes.data)
+    packed = np.empty((len(addresses), WIDTH))
+    about = rows.table, len(rows), rows.unit, rows.longest, shift
+    _statistics_to(addresses.ctypes.data, *about, packed.ctypes.data, 0, kurtosis, extremes)
     return packed
 
 
-def statistics_at(addresses: int, rows: Rows, kurtosis: bool, extremes: bool, shift: int, packed: int) -> None:
-    """The same, of addresses that stand at an address, to another one."""
-    _statistics_at(addresses, rows.table, len(rows), rows.unit, rows.longest, shift, packed, kurtosis, extremes)
-
-
 def statistics_to(addresses: int, rows: Rows, shift: int, packed: int, where: int) -> None:
-    """The same with extremes, to those rows of a matrix whose numbers, ascending int64, stand at `where`."""
-    _statistics_to(addresses, rows.table, len(rows), rows.unit, rows.longest, shift, packed, where)
+    """The same with extremes, of addresses that stand at an address, to those rows of a matrix whose numbers, ascending
+    int64, stand at `where`."""
+    about = rows.table, len(rows), rows.unit, rows.longest, shift
+    _statistics_to(addresses, *about, packed, where, False, True)
 
 
 _start = _kept(start)
 
 
 @_kept
-def _statistics(addresses, table, unit, longest, shift, packed, kurtosis, extremes):
+def _statistics(addresses, table, unit, longest, shift, packed, places, kurtosis, extremes):
     counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
     buffer = np.empty(longest, np.float32)
     for i in range(len(addresses)):
         _row(
             *(addresses[i], table[0, i], table[1, i], table[2, i], table[3, i], unit, shift),
-            *(packed[i], kurtosis, extremes, counts, buffer),
+            *(packed[places[i]], kurtosis, extremes, counts, buffer),
         )
 
 
 @_Entry
-def _statistics_at(addresses, table, rows, unit, longest, shift, packed, kurtosis, extremes):
+def _statistics_to(addresses, table, rows, unit, longest, shift, packed, where, kurtosis, extremes):
+    places = numba.carray(_pointer(where), rows, np.int64) if where else np.arange(rows)
+    high = places[rows - 1] + 1 if rows else 0
     _statistics(
         *(numba.carray(_pointer(addresses), rows, np.int64), numba.carray(_pointer(table), (4, rows), np.int64)),
-        *(unit, longest, shift, numba.carray(_pointer(packed), (rows, _WIDTH), np.float64)),
+        *(unit, longest, shift, numba.carray(_pointer(packed), (high, WIDTH), np.float64), places),
         *(kurtosis != 0, extremes != 0),
     )
-
-
-@_Entry
-def _statistics_to(addresses, table, rows, unit, longest, shift, packed, where):
-    begins, of = numba.carray(_pointer(addresses), rows, np.int64), numba.carray(_pointer(table), (4, rows), np.int64)
-    places = numba.carray(_pointer(where), rows, np.int64)
-    to = numba.carray(_pointer(packed), (places[rows - 1] + 1, _WIDTH), np.float64)
-    counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
-    buffer = np.empty(longest, np.float32)
-    for i in range(rows):
-        _row(
-            *(begins[i], of[0, i], of[1, i], of[2, i], of[3, i], unit, shift),
-            *(to[places[i]], False, True, counts, buffer),
-        )
 
 
 def reader() -> Callable[[int, int, int, int, int, int], None]:
@@ -226,10 +212,10 @@ def reader() -> Callable[[int, int, int, int, int, int], None]:
 
 @_Entry
 def _statistics_of(address, table, unit, longest, shift, packed):
-    addresses = np.empty(1, np.int64)
+    addresses, first = np.empty(1, np.int64), np.zeros(1, np.int64)
     addresses[0] = address
-    rows, to = numba.carray(_pointer(table), (4, 1), np.int64), numba.carray(_pointer(packed), (1, _WIDTH), np.float64)
-    _statistics(addresses, rows, unit, longest, shift, to, False, True)
+    rows, to = numba.carray(_pointer(table), (4, 1), np.int64), numba.carray(_pointer(packed), (1, WIDTH), np.float64)
+    _statistics(addresses, rows, unit, longest, shift, to, first, False, True)
 
 
 @_kept
@@ -517,7 +503,7 @@ def _look(
     copies, of = numba.carray(_pointer(there), rows, np.int64), numba.carray(_pointer(inside), (4, rows), np.int64)
     gaps, to = (
         numba.carray(_pointer(table), (4, rows), np.int64)[1],
-        numba.carray(_pointer(packed), (rows, _WIDTH), np.float64),
+        numba.carray(_pointer(packed), (rows, WIDTH), np.float64),
     )
     counts = np.empty((_TABLES, 2 * _EXPONENTS), np.int32)
     for i in range(rows):
@@ -576,7 +562,7 @@ class Lines:
     """Memory for the samples of tensors, one behind the other: of this step, of the one before, and of the first.
 
     Attributes:
-        now, before, first: addresses of [total] float32; `first` is `now` until it is set.
+        now, before, first: addresses of [total] float32; `first` is of no meaning until `begin`.
         starts: address of [rows + 1] int64, where each begins. addresses: that of [rows], of the rows of `now`.
         inside: `Rows.whole` of as many elements each.
     """
@@ -584,7 +570,7 @@ class Lines:
     def __init__(self, lengths: np.ndarray):
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.inside, self.total = Rows.whole(lengths), int(starts[-1])
-        self._lines = [np.zeros(self.total, dtype=np.float32) for _ in range(2)]
+        self._lines = [np.zeros(self.total, dtype=np.float32) for _ in range(2)]  # now, before
         at = [line.ctypes.data for line in self._lines]
         self._rows = [a + 4 * starts[:-1] for a in at]
         self._starts, self._first = starts, None
@@ -593,11 +579,12 @@ class Lines:
 
     def begin(self) -> None:
         """What was read is what is compared with as the first."""
-        self._first = next(line for line in self._lines if line.ctypes.data == self.now).copy()
+        self._first = self._lines[0].copy()
         self.first = self._first.ctypes.data
 
     def swap(self) -> None:
         """What is read becomes what was read before."""
+        self._lines.reverse()
         self.now, self.before = self.before, self.now
         self.addresses, self._other = self._other, self.addresses
 

@@ -11,6 +11,7 @@ LONG_CHUNK = 64  # the same of outputs, see `sampling`
 NEAR = 0.9  # share of the mean's square in that of the numbers from which on distances to the mean are summed instead
 NOTHING = -10000  # `top` of what is all zero
 FIELDS = ("count", "mean", "std", "min", "max", "kurtosis", "zeros", "negatives", "nonfinite", "error", "top")
+WIDTH = len(FIELDS) + BINS
 PUT = {field: i for i, field in enumerate(FIELDS)}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diagnose.packed import BINS, CHUNK, FIELDS, LONG_CHUNK, start
+from diagnose.packed import CHUNK, LONG_CHUNK, WIDTH, start
 from diagnose.stats import Layout, compiled, dense, on_host, plain, real, statistics
 
 SAMPLE = 4096  # elements of a tensor: standard deviations within about 2 % in the median, see reports/gauges.md
@@ -333,7 +333,7 @@ class Reduced:
 
     def __init__(self):
         self.places, self.names = np.zeros(0, dtype=np.int64), []
-        self.packed = np.zeros((0, len(FIELDS) + BINS))
+        self.packed = np.zeros((0, WIDTH))
         self.banks: list[tuple[Hashable, np.ndarray, np.ndarray]] = []
         self.order = np.zeros(0, dtype=np.int64)
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from diagnose.gauges import Activations, Call, Moment, Parameters, Rows, own_name, to_host
-from diagnose.packed import BINS, CHUNK, FIELDS, Pages, Summary
+from diagnose.packed import CHUNK, WIDTH, Pages, Summary
 from diagnose.sampling import SAMPLE, Copy, Places, Reduced, Samples, Window, lies, lying, sample
 from diagnose.stats import LIMITS, at_limits, compiled, dense, dots, exact, plain, read, real, squares, tensors, version
 
@@ -31,7 +31,7 @@ log = logging.getLogger("diagnose")
 
 OVERWRITTEN_EVERY = 8  # recorded steps: an output that is overwritten in place must be copied in the middle of the pass
 _KEY = "diagnose.watch"  # among a module's forward hooks
-_ROW = 8 * (len(FIELDS) + BINS)  # bytes of the statistics of a tensor
+_ROW = 8 * WIDTH  # bytes of the statistics of a tensor
 
 
 class ActivationSource:
@@ -50,7 +50,7 @@ class ActivationSource:
         self._keys: list[tuple[str, type[nn.Module], int]] = []  # of the outputs of a pass: name, kind and part
         self._outputs: list[Tensor | None] = []
         self._versions: list[int] = []
-        self._wrapped: list[tuple[dict[str, Any], _Wrapped]] = []
+        self._wrapped: list[tuple[dict[str, Any], Wrapped]] = []
         self._hooks: list[tuple[nn.Module, Callable]] = []
         self._root: Callable | None = None
         self._attached, self._copy_now = False, True
@@ -65,7 +65,7 @@ class ActivationSource:
         self._lying: dict[int, _Lying] = {}  # by the same index
         self._batches: dict[tuple[int, ...], _Batch] = {}
         self._pages: Pages | None = None
-        self._matrix, self._address = np.empty((0, len(FIELDS) + BINS)), 0
+        self._matrix, self._address = np.empty((0, WIDTH)), 0
         self._overwritten: set[str] = set()
         self._calls: dict[tuple[str, int, int], Call] = {}
         self._sequences: dict[tuple, _Sequence] = {}
@@ -87,11 +87,11 @@ class ActivationSource:
             if module is model:
                 self._root = tell
             elif _plainly_called(module):
-                self._wrapped.append((vars(module), _Wrapped(module, module.forward, tell)))
+                self._wrapped.append((vars(module), Wrapped(module, module.forward, tell)))
             else:
                 self._hooks.append((module, lambda module, inputs, output, tell=tell: tell(output)))
 
-    def root(self, model: nn.Module, output: Any) -> None:
+    def root(self, output: Any) -> None:
         """The output of the model itself, whose own hooks are looked up before its forward pass puts them on."""
         if self._root is not None:
             self._root(output)
@@ -106,7 +106,7 @@ class ActivationSource:
         self._forget()
         if self._at_once:
             if self._pages is None or self._pages.shape[0] < len(self._lying):
-                self._pages = Pages((max(len(self._lying), 16), len(FIELDS) + BINS))
+                self._pages = Pages((max(len(self._lying), 16), WIDTH))
             self._matrix, self._address = self._pages.next()
         self._kept = self._keeping.begin(self._hold) if self._at_once else []
         self._copy_now = self._recorded % OVERWRITTEN_EVERY == 0
@@ -215,7 +215,7 @@ class ActivationSource:
 
     def _make_room(self, at: int) -> None:
         if at >= len(self._matrix):
-            before, self._pages = self._matrix, Pages((2 * at, len(FIELDS) + BINS))
+            before, self._pages = self._matrix, Pages((2 * at, WIDTH))
             self._matrix, self._address = self._pages.next()
             self._matrix[: len(before)] = before
 
@@ -230,7 +230,7 @@ class ActivationSource:
         if self._later:
             self._read_later()
         elif self._at_once and self._keeping.learns:
-            self._learn()
+            self._release(self._keeping.end(self._keys, self._outputs, self._versions))
         read = self._read
         if read and samples:
             whole = len(read) == len(self._keys)
@@ -265,11 +265,6 @@ class ActivationSource:
             self._take_samples(place, step, known, outputs)
         return found
 
-    def _learn(self) -> None:
-        "Which outputs may be read later, in the passes after this one."
-        looked_at = self._keeping.end(self._keys, self._outputs, self._versions)
-        self._release(looked_at)
-
     def _release(self, indices: Iterable[int]) -> None:
         "Outputs that are read, and that nobody needs whole."
         if not self._hold:
@@ -281,16 +276,15 @@ class ActivationSource:
         "Read what autograd keeps; what was overwritten all the same, or cannot be read any more, will be read at once."
         later, values = self._later, [plain(self._outputs[i]) for i in self._later]
         try:
-            gone = [i for i, t in zip(later, values) if version(t)]
-            if gone:
+            if gone := [i for i, t in zip(later, values) if version(t)]:
                 later, values = self._keeping.drop(gone, later, values)
+            lying = [self._lies(i, t) for i, t in zip(later, values)]
+            if gone := [i for i, how in zip(later, lying) if how.rows is None]:
+                later, values = self._keeping.drop(gone, later, values)
+                lying = [how for how in lying if how.rows is not None]
             batch = self._batches.get(tuple(later))
-            if batch is None or not batch.like(values):
-                lying = [self._lies(i, t) for i, t in zip(later, values)]
-                later, values = self._keeping.drop(
-                    [i for i, how in zip(later, lying) if how.rows is None], later, values
-                )
-                batch = _Batch(later, values)
+            if later and (batch is None or batch.lying != lying):
+                batch = _Batch(later, values, lying)
                 _keep(self._batches, tuple(later), batch)
             if later:
                 self._make_room(later[-1])
@@ -419,7 +413,7 @@ class _Pass:
     copies: list[tuple[Copy, list[tuple[int, Window]]]] | None = None
 
 
-class _Wrapped:
+class Wrapped:
     """Stands for a module's forward pass, and tells of its output. With a hook on it a module takes 17 µs more, between
     two layers of a small net: PyTorch looks for hooks of eight kinds then."""
 
@@ -499,16 +493,11 @@ class _Keeping:
 class _Batch:
     "Outputs that lie like these are read by one call, each to the row of its index."
 
-    def __init__(self, indices: list[int], values: list[Tensor]):
-        self._shapes, self._strides = [t.shape for t in values], [*map(_stride, values)]
+    def __init__(self, indices: list[int], values: list[Tensor], how: list[_Lying]):
+        self.lying = how
         self._rows, self._where = lying(values, False), np.array(indices, dtype=np.int64)
         self._addresses = np.zeros(len(values), dtype=np.int64)
         self._at, self._where_at = self._addresses.ctypes.data, self._where.ctypes.data
-
-    def like(self, values: list[Tensor]) -> bool:
-        """Whether these lie in the same way."""
-        same = [t.shape for t in values] == self._shapes and [*map(_stride, values)] == self._strides
-        return same and all(t.dtype is torch.float32 and t.is_cpu for t in values)
 
     def read(self, values: list[Tensor], shift: int, matrix: int) -> None:
         """Statistics to the matrix at that address."""
@@ -1009,7 +998,7 @@ class _There:
         self._offsets = 4 * (self._rows.rooms // 2)  # the same place at every step, as `sample` has it
         self._lines = compiled().Lines(self._rows.lengths)
         rows = len(self.members)
-        self._packed, self._sums = Pages((rows, len(FIELDS) + BINS)), Pages((rows, 3))
+        self._packed, self._sums = Pages((rows, WIDTH)), Pages((rows, 3))
         self.first_squares: np.ndarray | None = None
         self._kept: tuple[int, np.ndarray] | None = None
         self._looks = 0

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diagnose.packed import BINS, CHUNK, FIELDS, NEAR, NOTHING, PUT, WINDOW, Summary
+from diagnose.packed import BINS, CHUNK, FIELDS, NEAR, NOTHING, PUT, WIDTH, WINDOW, Summary
 
 
 def tensors(tree: Any) -> list[Tensor]:
-    """Every tensor of a nested structure of tuples, lists and dicts, in order."""
+    """Every tensor of a nested structure of tuples, lists and dicts, in order; an iterator is left as it is."""
     if isinstance(tree, Tensor):
         return [tree]
     if isinstance(tree, dict):
@@ -227,14 +227,14 @@ def statistics(lines: Tensor, layout: Layout, counts: np.ndarray, kurtosis: bool
     if layout.width and on_host(lines):
         host = compiled()
         k, r = np.nonzero(counts[:steps])
-        packed = np.full((steps, len(layout), len(FIELDS) + BINS), math.nan)
+        packed = np.full((steps, len(layout), WIDTH), math.nan)
         addresses = lines.data_ptr() + 4 * (k * lines.stride(0) + layout.starts[r])
         found = read(addresses, host.Rows.whole(counts[k, r]), kurtosis, extremes)
         if steps * len(layout) == len(found):
             return found.reshape(packed.shape)
         packed[k, r] = found
         return packed
-    packed = torch.full((steps, len(layout), len(FIELDS) + BINS), math.nan, dtype=torch.float64, device=device)
+    packed = torch.full((steps, len(layout), WIDTH), math.nan, dtype=torch.float64, device=device)
     for first, part in layout.split():
         begin = int(layout.starts[first])
         columns, rows = lines[:, begin : begin + part.width], slice(first, first + len(part))
@@ -397,7 +397,7 @@ def precisely(values: np.ndarray, lengths: np.ndarray, histogram: bool = True) -
     """
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     row = np.repeat(np.arange(len(lengths)), lengths)
-    packed = np.full((len(lengths), len(FIELDS) + BINS), math.nan)
+    packed = np.full((len(lengths), WIDTH), math.nan)
     put = {f: packed[:, i] for f, i in PUT.items()}
     finite = np.isfinite(values)
     count = np.add.reduceat(finite, starts, dtype=np.float64)
@@ -445,7 +445,7 @@ def summarise(rows: Tensor, counts: Tensor | None = None, kurtosis: bool = False
         [R, len(FIELDS) + 64] float64, to be read as `Summary(packed)`.
     """
     if not len(rows):
-        return np.zeros((0, len(FIELDS) + BINS))
+        return np.zeros((0, WIDTH))
     width = rows.shape[1]
     meant = np.full((len(rows), 1), width) if counts is None else counts.cpu().numpy()[:, None]
     if (meant < width).any():
@@ -474,7 +474,7 @@ def exact(tensors: Sequence[Tensor], kurtosis: bool = True) -> np.ndarray:
     Raises:
         TypeError: a tensor is complex: magnitude or parts, whichever is meant, must be chosen by the caller.
     """
-    packed = np.full((len(tensors), len(FIELDS) + BINS), math.nan)
+    packed = np.full((len(tensors), WIDTH), math.nan)
     flats = [_flat(t) for t in tensors]
     there = np.array([on_host(flat) for flat in flats], dtype=bool)
     if there.any():
@@ -495,7 +495,7 @@ def read(addresses: np.ndarray, rows: Any, kurtosis: bool, extremes: bool, shift
     count = min(torch.get_num_threads(), _MOST_THREADS, rows.total // _PART) if rows.total > 2 * _PART else 1
     if count < 2:
         return host.statistics(addresses, rows, kurtosis, extremes, shift)
-    packed = np.empty((len(addresses), len(FIELDS) + BINS))
+    packed = np.empty((len(addresses), WIDTH))
     shares, load = [[] for _ in range(count)], [0] * count
     for i in np.argsort(-rows.lengths).tolist():  # the largest first, each to who has least
         least = load.index(min(load))
@@ -522,7 +522,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _exact(flats: list[Tensor], kurtosis: bool) -> np.ndarray:
-    packed = np.full((len(flats), len(FIELDS) + BINS), math.nan)
+    packed = np.full((len(flats), WIDTH), math.nan)
     put, counted = {f: packed[:, i] for f, i in PUT.items()}, np.zeros((len(flats), 2, _FULL), dtype=np.int64)
     sums = [_sums(flat, counts) for flat, counts in zip(flats, counted)]
     count, total, square, put["min"][:], put["max"][:] = np.array(sums).reshape(-1, 5).T

@@ -161,7 +161,7 @@ class Store:
         self._start(None if folder is None else Path(folder).absolute())
         self.memory, self.disk, self.block_records, self.keep = memory, disk, block_records, frozenset(keep)
         self._block_bytes = min(memory // 32, memory if folder is None else disk // 16)
-        self._waiting_bytes = memory // 8  # a write costs as much as 100 rows, whatever it holds
+        self._waiting_bytes = memory // 8  # writes of 2 MB took twice the time a row that writes of 8 MB took
         self._writes = True
         if self.folder is not None:
             self._claim()

@@ -28,7 +28,7 @@ from diagnose import registry
 from diagnose.alarms import Alarm, Raised
 from diagnose.errors import DiagnoseError
 from diagnose.gauges import Block, Columns, Gauge, Moment
-from diagnose.sources import ActivationSource, ParameterSource
+from diagnose.sources import ActivationSource, ParameterSource, Wrapped
 from diagnose.stats import compiled, plain
 from diagnose.store import Store
 
@@ -642,27 +642,32 @@ def _overrides(cb: Callback, event: str) -> bool:
     return callable(getattr(type(cb), event, None)) or event in vars(cb)
 
 
+class _Watched(Wrapped):
+    """A model's forward pass, all of whose modules are listened to until it ends, however it ends: after an exception
+    or Ctrl-C fastai fires no event."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, model: torch.nn.Module, source: ActivationSource):
+        super().__init__(model, model.forward, source.root)
+        self.source = source
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.source.attach()
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            self.source.detach()
+
+
 class _Guard:
-    """Puts the hooks on when the forward pass begins and takes them off when it ends, however it ends: after an
-    exception or Ctrl-C fastai fires no event."""
+    """Has the next forward pass of a model watched, and that one alone."""
 
     def __init__(self, model: torch.nn.Module, source: ActivationSource):
         self.model = model
         self.mine = "forward" not in vars(model) and not isinstance(model, torch.jit.ScriptModule)
-        if not self.mine:
-            return
-        forward = model.forward
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            source.attach()
-            try:
-                output = forward(*args, **kwargs)
-                source.root(model, output)
-                return output
-            finally:
-                source.detach()
-
-        model.__dict__["forward"] = watched
+        if self.mine:
+            vars(model)["forward"] = _Watched(model, source)
 
     def release(self) -> None:
         """Give the model its own forward pass back."""

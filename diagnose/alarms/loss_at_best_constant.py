@@ -70,15 +70,19 @@ class LossAtBestConstant(Alarm):
 
     def _forget(self) -> None:
         self._batches: list[tuple[Any, tuple]] = []
-        self._kept, self._kind, self.waits = 0, "", True
+        self._kept, self._kind = 0, ""
         self._scale: tuple[float, float] | None = None
         self._seen: deque[tuple[float, float]] = deque(maxlen=self.steps)
+
+    @property
+    def waits(self) -> bool:
+        return len(self._batches) < BATCHES and self._scale is None
 
     def start(self, learn: Any) -> None:
         self._forget()
 
     def after_loss(self, step: int, learn: Any) -> Iterator[Raised]:
-        if len(self._batches) >= BATCHES or not len(learn.yb):
+        if not self.waits or not len(learn.yb):
             return
         parts = [*tensors(learn.pred), *tensors(learn.yb)]
         if not parts or len({len(t) if t.ndim else -1 for t in parts}) > 1:
@@ -93,7 +97,6 @@ class LossAtBestConstant(Alarm):
                 self._kind = confined_by(learn.pred)
             self._kept += most * each
             self._batches.append((_some_rows(learn.pred, most), _some_rows(learn.yb, most)))
-            self.waits = len(self._batches) < BATCHES
         yield from ()
 
     def look(self, tables: Mapping[str, Columns], moments: list[Moment], learn: Any) -> Iterator[Raised]:

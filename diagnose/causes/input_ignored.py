@@ -39,12 +39,12 @@ from torch import Tensor, nn
 from diagnose.causes import Cause, Findings, Settled, Suspicion, inspected
 from diagnose.causes._reading import number
 from diagnose.checks._probing import hooked, largest_move, leaves
-from diagnose.checks._reach import Reach, reach
+from diagnose.checks._reach import Reach, alike, copies, reach
 from diagnose.checks.inputs_matter import ROUNDING
 from diagnose.diagnosis import Fix, Proof
-from diagnose.errors import NotApplicable, SubjectError
+from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
-from diagnose.stats import floats, replaced, same_bits, tensors
+from diagnose.stats import floats, replaced, tensors
 
 CHECK = "inputs-matter"
 
@@ -62,15 +62,15 @@ class InputIgnored(Cause):
         if moved != 0:
             return None
         place, last = findings.value(CHECK, "lost", ""), findings.value(CHECK, "moved last", "")
-        if not (isinstance(place, str) and place.startswith("between ")):
+        if not place or findings.value(CHECK, "lost inside a layer") is not False:
             return Suspicion(1.0, "replacing every input moves the output by not one bit", ["forward"])
         reason = f"replacing every input moves {last}, and not one bit of the output: it is lost {place}"
         return Suspicion(1.0, reason, [place], {"between": place})
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
-        other = [_other(t) for t in tensors(lab.xb)]
-        seen, would = self._given(lab, lab.xb), self._given(lab, replaced(lab.xb, other))
-        reached = [n for n, a in seen.items() if not _alike(a, would.get(n, []))]
+        other = replaced(lab.xb, [_other(t) for t in tensors(lab.xb)])
+        seen, would = self._given(lab, lab.xb), self._given(lab, other)
+        reached = [n for n, a in seen.items() if not alike(a, would.get(n, []))]
         path = self._path(lab)
         proof = inspected(
             "every input replaced",
@@ -79,21 +79,20 @@ class InputIgnored(Cause):
             {"layers that see the inputs": len(reached), "of": len(seen), "autograd finds a path": str(path)},
         )
         if reached and "between" in suspicion.facts:
-            return self._lost_between(lab, suspicion, proof)
+            return self._lost_between(lab, suspicion, other, proof)
         ignored = (bool(seen) and not reached) or path is False
         return Settled(ignored, not ignored, proof)
 
-    def _lost_between(self, lab: Lab, suspicion: Suspicion, proof: Proof) -> Settled:
+    def _lost_between(self, lab: Lab, suspicion: Suspicion, other: tuple, proof: Proof) -> Settled:
         "The place is looked for once more, in the weights as they are, and what stands there is left out on a copy."
-        other = replaced(lab.xb, [_other(t) for t in tensors(lab.xb)])
         model = lab.twin().model
         ends = reach(lab, model, other)
         if ends is None or ends.inside or not ends.moved:
             return Settled(False, True, proof)
         before = f"{ends.moved} puts out something else, {ends.still or 'the output'} gets the same"
-        if (source := self._out_of_range(lab, model, ends)) is not None:
-            suspicion.facts["out of range"] = source
-            change = f"numbers of mean 0 and deviation 1 in place of what {source} puts out"
+        if ends.source and not self._always_lost(lab, model, ends):
+            suspicion.facts["out of range"] = ends.source
+            change = f"numbers of mean 0 and deviation 1 in place of what {ends.source} puts out"
             after = f"{ends.still or 'the output'} gets something else: the range is what is lost {ends.place}"
             return Settled(False, False, inspected(change, before, after))
         moved = self._without(lab, model, ends, other)
@@ -109,56 +108,50 @@ class InputIgnored(Cause):
             inspected(change, before, after, numbers, **{"the output moves by": moved}),
         )
 
-    def _out_of_range(self, lab: Lab, model: nn.Module, ends: Reach) -> str | None:
-        """The last layer with weights, if nothing is lost where it puts out numbers of mean 0 and deviation 1, drawn
-        twice: what it puts out now is where a function is dead or saturated. None if that is lost as well."""
-        names = leaves(model)
-        weighted = {m: n for m, n in names.items() if any(True for _ in m.parameters(recurse=False))}
-        order: list[nn.Module] = []
-        with hooked(names, lambda module, inputs, output: order.append(module)):
-            lab.forward(model)
-        last = next(i for i in reversed(range(len(order))) if names[order[i]] == ends.moved)
-        source = next((m for m in reversed(order[: last + 1]) if m in weighted), None)
-        if source is None:
-            return None
+    def _always_lost(self, lab: Lab, model: nn.Module, ends: Reach) -> bool:
+        """Whether it is lost too where the last layer with weights puts out numbers of mean 0 and deviation 1, drawn
+        twice; if not, what it puts out now is where a function is dead or saturated."""
+        layers = {n: m for m, n in leaves(model).items()}
         seen: list[list[Tensor]] = []
-        handles = [source.register_forward_hook(lambda module, inputs, output: _drawn(output, len(seen) + lab.seed))]
-        if ends.still:
-            still = next(m for m, n in names.items() if n == ends.still)
-            handles.append(still.register_forward_pre_hook(lambda module, inputs: seen.append(_copies(inputs))))
+
+        def draw(module: nn.Module, inputs: tuple, output: Any) -> Any:
+            return _drawn(output, len(seen) + lab.seed)
+
+        def see(module: nn.Module, inputs: tuple) -> None:
+            seen.append(copies(inputs))
+
         try:
-            for _ in range(2):
-                output = lab.forward(model, lab.xb)
-                if not ends.still:
-                    seen.append(_copies(output))
-        except (NotApplicable, SubjectError):
-            return names[source]
-        finally:
-            for handle in handles:
-                handle.remove()
+            with hooked([layers[ends.source]], draw), hooked([layers[ends.still]] if ends.still else [], before=see):
+                for _ in range(2):
+                    output = lab.forward(model, lab.xb)
+                    if not ends.still:
+                        seen.append(copies(output))
+        except NotApplicable:
+            return False
         half = len(seen) // 2
-        lost = half > 0 and all(_alike(a, b) for a, b in zip(seen[:half], seen[half:], strict=True))
-        return None if lost else names[source]
+        return half > 0 and all(alike(a, b) for a, b in zip(seen[:half], seen[half:], strict=True))
 
     def _without(self, lab: Lab, model: nn.Module, ends: Reach, other: tuple) -> float | None:
         """How far the output moves if the layer that gets the same is given what the last one that moves puts out; None
         if it does not take that."""
         if not ends.still:
             return None
-        kept: list[Any] = []
-        by_name = {n: m for m, n in leaves(model).items()}
-        layers = [by_name[n] for n in (ends.moved, ends.still)]
-        handles = [
-            layers[0].register_forward_hook(lambda module, inputs, output: kept.append(output)),
-            layers[1].register_forward_pre_hook(lambda module, inputs: _instead(inputs, kept)),
-        ]
+        layers, kept = {n: m for m, n in leaves(model).items()}, []
+
+        def keep(module: nn.Module, inputs: tuple, output: Any) -> None:
+            kept.append(output)
+
+        def instead(module: nn.Module, inputs: tuple) -> tuple:
+            last = kept[-1] if kept else None
+            if not (isinstance(last, Tensor) and len(inputs) == 1 and last.shape == inputs[0].shape):
+                raise NotApplicable("the next layer does not take what the last one puts out")
+            return (last,)
+
         try:
-            return largest_move(lab.forward(model, lab.xb), lab.forward(model, other))
-        except (NotApplicable, SubjectError):
+            with hooked([layers[ends.moved]], keep), hooked([layers[ends.still]], before=instead):
+                return largest_move(lab.forward(model, lab.xb), lab.forward(model, other))
+        except NotApplicable:
             return None
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _given(self, lab: Lab, xb: tuple) -> dict[str, list[Tensor]]:
         "What each module that owns weights was given, but for the model itself."
@@ -167,7 +160,7 @@ class InputIgnored(Cause):
         given: dict[str, list[Tensor]] = {}
 
         def note(module: nn.Module, inputs: tuple, output: Any) -> None:
-            given.setdefault(names[module], []).extend(t.detach().clone() for t in tensors(inputs))
+            given.setdefault(names[module], []).extend(copies(inputs))
 
         with hooked(names, note):
             lab.forward(model, None if xb is lab.xb else xb)
@@ -215,25 +208,9 @@ def _other(t: Tensor) -> Tensor:
     return rolled + t.float().std().nan_to_num(1.0).clamp_min(1e-2).to(t.dtype)
 
 
-def _instead(inputs: tuple, kept: list[Any]) -> tuple:
-    "What the layer is given is replaced by what was kept, if it is of the same shape."
-    last = kept[-1] if kept else None
-    if not (isinstance(last, Tensor) and len(inputs) == 1 and last.shape == inputs[0].shape):
-        raise NotApplicable("the next layer does not take what the last one puts out")
-    return (last,)
-
-
 def _drawn(output: Any, seed: int) -> Any:
     generator = torch.Generator().manual_seed(seed)
     return replaced(
         output,
         [torch.randn(t.shape, generator=generator).to(t) if t.is_floating_point() else t for t in tensors(output)],
     )
-
-
-def _copies(tree: Any) -> list[Tensor]:
-    return [t.detach().clone() for t in tensors(tree)]
-
-
-def _alike(a: list[Tensor], b: list[Tensor]) -> bool:
-    return len(a) == len(b) and all(same_bits(x, y) for x, y in zip(a, b))

@@ -86,9 +86,15 @@ def batch_norms(model: nn.Module) -> dict[nn.Module, str]:
 
 
 @contextmanager
-def hooked(modules: Iterable[nn.Module], note: Callable[[nn.Module, tuple, Any], None]) -> Iterator[None]:
-    """`note(module, inputs, output)` at every call of the given modules of a copy."""
-    hooks = [m.register_forward_hook(note) for m in modules]
+def hooked(
+    modules: Iterable[nn.Module],
+    note: Callable[[nn.Module, tuple, Any], Any] | None = None,
+    before: Callable[[nn.Module, tuple], Any] | None = None,
+) -> Iterator[None]:
+    """`before(module, inputs)` and `note(module, inputs, output)` at every call of the given modules of a copy; what
+    they return, if anything, takes the place of the inputs and of the output."""
+    hooks = [m.register_forward_pre_hook(before) for m in modules] if before else []
+    hooks += [m.register_forward_hook(note) for m in modules] if note else []
     try:
         yield
     finally:

@@ -19,11 +19,13 @@ class Reach(NamedTuple):
         still: the next layer, which does not move; "" for the model's output.
         inside: whether that layer is given something else and answers alike; else the change is lost on the way to it,
             in the code of a `forward`.
+        source: the last layer with weights up to the one that is moved; "" if there is none.
     """
 
     moved: str
     still: str
     inside: bool
+    source: str = ""
 
     @property
     def place(self) -> str:
@@ -34,6 +36,7 @@ class Reach(NamedTuple):
 
 
 class _Call(NamedTuple):
+    module: nn.Module
     name: str
     given: list[Tensor]
     output: list[Tensor]
@@ -49,10 +52,10 @@ def reach(lab: Lab, model: nn.Module, altered: tuple) -> Reach | None:
     before, after = _calls(lab, model, None), _calls(lab, model, altered)
     if [c.name for c in before] != [c.name for c in after]:
         return None
-    moves = [not _alike(a.output, b.output) for a, b in zip(before, after)]
+    moves = [not alike(a.output, b.output) for a, b in zip(before, after)]
     if not any(moves):
         return Reach("", "", False)
-    given = [not _alike(a.given, b.given) for a, b in zip(before, after)]
+    given = [not alike(a.given, b.given) for a, b in zip(before, after)]
     absorbing = [i for i, (into, out) in enumerate(zip(given, moves)) if into and not out]
     if absorbing:
         at = absorbing[-1]
@@ -60,21 +63,30 @@ def reach(lab: Lab, model: nn.Module, altered: tuple) -> Reach | None:
         return Reach(before[last].name if last is not None else "the inputs", before[at].name, True)
     last = max(i for i, m in enumerate(moves) if m)
     following = before[last + 1].name if last + 1 < len(before) else ""
-    return Reach(before[last].name, following, False)
+    weighted = (c.name for c in reversed(before[: last + 1]) if any(True for _ in c.module.parameters(recurse=False)))
+    return Reach(before[last].name, following, False, next(weighted, ""))
 
 
 def _calls(lab: Lab, model: nn.Module, xb: tuple | None) -> list[_Call]:
-    "Calls of layers, in the order in which they end."
-    names, found = leaves(model), []
+    "Calls of layers in order, with what they were given before they could write into it."
+    names, given, found = leaves(model), [], []
 
-    def note(module: nn.Module, inputs: tuple, output: object) -> None:
-        kept = [[t.detach().clone() for t in tensors(tree)] for tree in (inputs, output)]
-        found.append(_Call(names[module], *kept))
+    def enter(module: nn.Module, inputs: tuple) -> None:
+        given.append(copies(inputs))
 
-    with hooked(names, note):
+    def leave(module: nn.Module, inputs: tuple, output: object) -> None:
+        found.append(_Call(module, names[module], given.pop(), copies(output)))
+
+    with hooked(names, leave, enter):
         lab.forward(model, xb)
     return found
 
 
-def _alike(a: list[Tensor], b: list[Tensor]) -> bool:
+def copies(tree: object) -> list[Tensor]:
+    """Copies of the tensors of a structure."""
+    return [t.detach().clone() for t in tensors(tree)]
+
+
+def alike(a: list[Tensor], b: list[Tensor]) -> bool:
+    """Whether as many tensors agree in every bit."""
     return len(a) == len(b) and all(map(same_bits, a, b))

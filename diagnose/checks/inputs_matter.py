@@ -56,10 +56,10 @@ class InputsMatter(Check):
             raise NotApplicable("every input is the same in every row: there is nothing to replace it by")
         model = jittered(lab)
         still = lab.forward(model)
-        whole = [o if o is not None else t for t, o in zip(parts, other)]
-        moved = largest_move(still, lab.forward(model, replaced(lab.xb, whole)))
+        whole = replaced(lab.xb, [o if o is not None else t for t, o in zip(parts, other)])
+        moved = largest_move(still, lab.forward(model, whole))
         found = EvidenceList([Evidence(name="output moved by", value=moved, unit="share", where="all inputs")])
-        if moved == 0 and (ends := reach(lab, model, replaced(lab.xb, whole))) is not None:
+        if moved == 0 and (ends := reach(lab, model, whole)) is not None:
             found.append(Evidence(name="moved last", value=ends.moved or "no layer"))
             found.append(Evidence(name="lost", value=ends.place))
             found.append(Evidence(name="lost inside a layer", value=ends.inside))

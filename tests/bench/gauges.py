@@ -456,7 +456,7 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]], {**os.environ, **KEEPS})
     torch.set_num_threads(1 if options.own else options.threads)
     if options.own:
-        print("Microseconds of CPU a step in our own handlers and hooks, one thread.\n")
+        print("Microseconds of CPU a step in our own handlers and of reading in the pass; telling is not in it.\n")
         print("\n".join(self_table(options.models.split(","), lambda name: 2 * MODELS[name][2])))
         return
     lines = [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from diagnose.sampling import SAMPLE, Samples, Window, sample
+from diagnose.packed import CHUNK
+from diagnose.sampling import SAMPLE, Samples, Window, geometry, sample
 from diagnose.stats import Layout, Summary, dots, squares
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -109,3 +110,12 @@ def test_a_device_sums_as_the_host_does():
     x = torch.randn(5, layout.width)
     for how in ("sum", "min", "max"):
         torch.testing.assert_close(layout._on_device(x, how), layout.total(x, how))
+
+
+def test_samples_of_large_parameters_lie_on_lines_of_the_cache():
+    for n in (40_000, 73_728, 1_000_003):
+        found = geometry((n,), (1,))
+        assert found.gap % CHUNK == found.room // 2 % CHUNK == 0
+        assert found.gap // CHUNK % 2 == 1  # rows of a matrix have even lengths: every column is met
+        assert 0 <= found.room <= n - (found.chunks - 1) * found.gap - CHUNK
+        assert found.gap * found.chunks > 0.85 * n

@@ -16,8 +16,6 @@ from torch import nn
 from diagnose import sources
 from diagnose.watch import Watch
 
-CASES = ["compiled", "PyTorch"]
-
 
 def fitted(model: nn.Module, steps: int = 8, **settings) -> Watch:
     torch.manual_seed(0)
@@ -92,21 +90,12 @@ class Keeper(Moody):
         return y
 
 
-@pytest.mark.parametrize("way", CASES, indirect=True)
 @pytest.mark.parametrize("kind", [Moody, Keeper])
-def test_an_output_that_is_overwritten_when_none_was_before_is_never_read_as_what_overwrote_it(kind, way):
+def test_an_output_that_is_overwritten_when_none_was_before_is_never_read_as_what_overwrote_it(kind, both_ways):
     rows = rows_of(fitted(kind(), steps=12), "first")
     assert (rows["std"] > 0.1).all()
-    if way == "compiled":
+    if both_ways == "compiled":
         assert len(rows) >= 11  # of the first such step its reading is gone, later ones are read in time
-
-
-@pytest.fixture
-def way(request, monkeypatch):
-    """Outputs read where they lie, or by PyTorch."""
-    if request.param == "PyTorch":
-        monkeypatch.setattr(sources.compiled(), "enabled", lambda: False)
-    return request.param
 
 
 class Teacher(nn.Module):
@@ -172,41 +161,69 @@ def test_a_module_with_a_forward_pass_of_its_own_keeps_it():
     assert "forward" not in vars(model[2])
 
 
-class Lazy(nn.Module):
-    """Puts out its parts one by one."""
+class Packs(nn.Module):
+    """Puts out what its layer does in something else, which its user takes apart again."""
 
-    def __init__(self):
+    def __init__(self, pack):
         super().__init__()
-        self.layer = nn.Linear(20, 5)
+        self.layer, self.pack = nn.Linear(20, 5), pack
 
     def forward(self, x):
-        return iter([self.layer(x), x])
+        return self.pack(self.layer(x))
+
+
+class Unpacks(nn.Module):
+    def __init__(self, pack, unpack):
+        super().__init__()
+        self.parts, self.unpack = Packs(pack), unpack
+
+    def forward(self, x):
+        return self.unpack(self.parts(x))
+
+
+class Refusing:
+    """Something that nobody may iterate over."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __iter__(self):
+        raise NotImplementedError("one at a time")
 
 
 def test_an_output_that_can_be_read_once_is_left_to_the_model():
-    class Reader(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.parts = Lazy()
-
-        def forward(self, x):
-            answers, _ = self.parts(x)
-            return answers
-
-    watch = fitted(Reader())
+    watch = fitted(Unpacks(lambda t: iter([t]), next))
     assert len(rows_of(watch, "parts.layer")) == 8
 
 
-def test_samples_of_large_parameters_lie_on_lines_of_the_cache():
-    from diagnose.packed import CHUNK
-    from diagnose.sampling import geometry
+def test_an_output_that_cannot_be_taken_apart_ends_no_pass_and_is_told():
+    watch = fitted(Unpacks(Refusing, lambda packed: packed.value))
+    assert len(rows_of(watch, "parts.layer")) == 8
+    unrecorded = watch.frame("unrecorded")
+    assert "Refusing" in unrecorded.set_index("where").loc["parts", "reason"]
 
-    for n in (40_000, 73_728, 1_000_003):
-        found = geometry((n,), (1,))
-        assert found.gap % CHUNK == found.room // 2 % CHUNK == 0
-        assert found.gap // CHUNK % 2 == 1  # rows of a matrix have even lengths: every column is met
-        assert 0 <= found.room <= n - (found.chunks - 1) * found.gap - CHUNK
-        assert found.gap * found.chunks > 0.85 * n
+
+class Averaged(nn.Module):
+    """Makes a copy of the whole of itself in the first pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.before = nn.Linear(20, 5), None
+
+    def forward(self, x):
+        if self.before is None:
+            self.before = []
+            self.before.append(copy.deepcopy(self))
+        return self.layer(x)
+
+
+def test_a_copy_of_the_whole_model_made_in_its_pass_is_a_model_of_its_own():
+    model = Averaged()
+    first = copy.deepcopy(model.layer)
+    fitted(model, steps=6)
+    x = torch.randn(3, 20)
+    assert torch.equal(model.before[0](x), first(x))
+    assert not torch.equal(model.before[0](x), model(x))
 
 
 class Distils(nn.Module):
@@ -223,42 +240,7 @@ class Distils(nn.Module):
         return self.head(self.student(x) + soft.clone())
 
 
-@pytest.mark.parametrize("way", CASES, indirect=True)
-def test_what_is_made_in_inference_mode_is_recorded(way):
+def test_what_is_made_in_inference_mode_is_recorded(both_ways):
     watch = fitted(Distils(), steps=20)
     assert len(rows_of(watch, "teacher")) == 20
     assert rows_of(watch, "teacher")["std"].gt(0).all()
-
-
-class Refusing:
-    """Something that nobody may iterate over."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __iter__(self):
-        raise NotImplementedError("one at a time")
-
-
-class Packs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(20, 5)
-
-    def forward(self, x):
-        return Refusing(self.layer(x))
-
-
-def test_an_output_that_cannot_be_taken_apart_ends_no_pass_and_is_told():
-    class Unpacks(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.parts = Packs()
-
-        def forward(self, x):
-            return self.parts(x).value
-
-    watch = fitted(Unpacks())
-    assert len(rows_of(watch, "parts.layer")) == 8
-    unrecorded = watch.frame("unrecorded")
-    assert "Refusing" in unrecorded.set_index("where").loc["parts", "reason"]

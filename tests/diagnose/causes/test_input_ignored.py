@@ -111,8 +111,9 @@ def test_what_follows_an_activation_is_judged_by_what_that_can_put_out():
     assert found.cause.where == ["between body.4 and head"]
 
 
-def test_a_change_lost_inside_a_layer_is_told_by_the_check_and_not_claimed():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Hardtanh(5.0, 6.0), nn.Linear(64, 10))
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_change_lost_inside_a_layer_is_told_by_the_check_and_not_claimed(inplace):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Hardtanh(5.0, 6.0, inplace=inplace), nn.Linear(64, 10))
     found = examined(digits(model=model), only=["inputs-matter"])
     assert "gets as far as 1, and is lost in 2" in found.check("inputs-matter").summary
     assert found.cause is None or found.cause.id != ID
