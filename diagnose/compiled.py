@@ -149,8 +149,10 @@ def _try_out() -> None:
     look(address.ctypes.data, apart_, True, lines, at, sums_at)
     _same(packed[0, 1:3], [read.mean(dtype=np.float64), read.std(dtype=np.float64)])
     _same(sums, [[square.sum(), 0, 0]])
-    _same(moved(address.ctypes.data, apart_, lines), [0])
-    _same(kept(address.ctypes.data, apart_, lines), [square.sum()])
+    moved(address.ctypes.data, apart_, lines, sums_at)
+    _same(sums[0, 0], 0)
+    kept(address.ctypes.data, apart_, lines, sums_at)
+    _same(sums[0, 0], square.sum())
     _same(fires(numbers.ctypes.data, (2, 256), 1), [True] * 256)
 
 
@@ -524,24 +526,17 @@ def _compare(now, before, first, starts, sums):
         sums[i, 0], sums[i, 1], sums[i, 2] = own, common, apart
 
 
-def kept(addresses: int, rows: Rows, lines: Lines) -> np.ndarray:
-    """Copy the samples of tensors to `lines.before`; [rows] their sums of squares."""
-    found = np.empty((1, len(rows)))
+def kept(addresses: int, rows: Rows, lines: Lines, found: int) -> None:
+    """Copy the samples of tensors to `lines.before`; [rows] their sums of squares to an address."""
     _fetch(
-        *(addresses, rows.table, len(rows), rows.unit, lines.before, lines.starts, lines.total),
-        *(lines.before, 0, found.ctypes.data),
+        *(addresses, rows.table, len(rows), rows.unit, lines.before, lines.starts, lines.total), lines.before, 0, found
     )
-    return found[0]
 
 
-def moved(addresses: int, rows: Rows, lines: Lines) -> np.ndarray:
-    """[rows] sums of squares of the differences of tensors from `lines.now`; copies them to `lines.before`."""
-    found = np.empty((1, len(rows)))
-    _fetch(
-        *(addresses, rows.table, len(rows), rows.unit, lines.before, lines.starts, lines.total),
-        *(lines.now, 1, found.ctypes.data),
-    )
-    return found[0]
+def moved(addresses: int, rows: Rows, lines: Lines, found: int) -> None:
+    """[rows] sums of squares of the differences of tensors from `lines.now`, to an address; copies them to
+    `lines.before`."""
+    _fetch(*(addresses, rows.table, len(rows), rows.unit, lines.before, lines.starts, lines.total), lines.now, 1, found)
 
 
 @_Entry

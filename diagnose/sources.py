@@ -998,7 +998,7 @@ class _There:
         self._offsets = 4 * (self._rows.rooms // 2)  # the same place at every step, as `sample` has it
         self._lines = compiled().Lines(self._rows.lengths)
         rows = len(self.members)
-        self._packed, self._sums = Pages((rows, WIDTH)), Pages((rows, 3))
+        self._packed, self._sums, self._squares = Pages((rows, WIDTH)), Pages((rows, 3)), Pages((rows,))
         self.first_squares: np.ndarray | None = None
         self._kept: tuple[int, np.ndarray] | None = None
         self._looks = 0
@@ -1018,11 +1018,15 @@ class _There:
 
     def moved(self) -> np.ndarray:
         """[members] squares of how far the tensors are by now from what was read."""
-        return compiled().moved(self._at, self._rows, self._lines)
+        found, to = self._squares.next()
+        compiled().moved(self._at, self._rows, self._lines, to)
+        return found
 
     def glance(self, step: int) -> None:
         """Keep the samples of a step that is not recorded, for the next one to be compared with."""
-        self._kept = step, compiled().kept(self._at, self._rows, self._lines)
+        found, to = self._squares.next()
+        compiled().kept(self._at, self._rows, self._lines, to)
+        self._kept = step, found
 
     def keep(self, step: int, mine: _Read) -> None:
         """What was just read at this step is what the next one's is compared with; as this is with the last one."""

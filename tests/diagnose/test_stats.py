@@ -29,6 +29,7 @@ HOSTILE = {
     "tiny": NORMAL * 1e-30,
     "denormal": torch.tensor([1e-40, -1e-42, 0.0, 1e-45] * 2000),
     "huge": NORMAL * 1e36,
+    "huge, alike": torch.full((5000,), 8.2e17),  # the sum of their squares is too large for float32, each is not
     "largest": torch.tensor([torch.finfo(torch.float32).max, -torch.finfo(torch.float32).max, 1.0]),
     "nan in it": torch.cat([NORMAL[:5000], torch.tensor([math.nan])]),
     "inf in it": torch.cat([torch.tensor([math.inf, -math.inf]), NORMAL[:5000]]),
