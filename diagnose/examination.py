@@ -383,6 +383,9 @@ class _Examination:
             fine = f"is fine, since the batch is learned with it ({learned:.0%})"
             return {"answer": "no", "reason": f"looks like it: {suspicion.reason}; {fine}"}
         read = [c for c in asked.checks if c in self.state.findings]
+        undecided = {c.id: c.summary for c in self.state.checks if c.status == "skip"}
+        if read and all(c in undecided for c in read):
+            return {"answer": "not tested", "reason": "; ".join(f"{c}: {undecided[c]}" for c in read)}
         if read or not asked.checks:
             return {"answer": "no", "reason": f"nothing measured points there (read: {', '.join(read)})"}
         return {"answer": "not tested", "reason": f"not measured: {', '.join(asked.checks)}"}

@@ -2,7 +2,7 @@
 
 ## What it is
 Inputs that were shuffled, sorted or filtered without their labels, an index that is off by one, labels joined by
-position in place of name.
+position in place of name, a callback that moves targets alone.
 
 ## Why it stops learning
 Labels are learned by heart, one at a time. Training looks well, one batch is memorised, and nothing holds for any row
@@ -16,7 +16,8 @@ training that learned its rows.
 A control with all training items (2000 at most): a copy trained on true labels against one trained on the same labels,
 permuted once. True labels must be learned no faster (by at most 0.2 of the scale; on digits by 0.8), and on up to 400
 rows held out be no better than random orders (p above 0.02; on digits 0.005, the least there is). Where there are more
-items nothing is proven: they may teach what 2000 do not.
+items nothing is proven: they may teach what 2000 do not. Where a callback changes the targets and a copy without it
+learns them, so that they hold for others (a digit's neighbour's label: 1.0 against 0.3, p 0.005), that is the proof.
 
 ## How to fix
     learn.dls.show_batch()                       # look at rows with their labels
@@ -31,14 +32,19 @@ Zhang et al. 2017, "Understanding deep learning requires rethinking generalizati
 at memorization in deep networks" (true labels are learned faster); the notes, D1.
 """
 
+import math
+from contextlib import suppress
+
 import torch
+from fastai.learner import Learner
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion
 from diagnose.causes._held_out import order, parts, side_of, split_named
 from diagnose.causes._reading import number
+from diagnose.changes import Change
 from diagnose.checks._items import batches_at
 from diagnose.checks._probing import chance_of_targets
-from diagnose.checks.labels_informative import BY_HEART, LIKELY
+from diagnose.checks.labels_informative import BY_HEART, CHANGED, LIKELY, MANY
 from diagnose.data import batch_size_of, indices_of
 from diagnose.diagnosis import Fix, Proof
 from diagnose.errors import NotApplicable, SubjectError
@@ -60,22 +66,27 @@ class LabelsUninformative(Cause):
     when_learned = True
 
     def suspect(self, findings: Findings) -> Suspicion | None:
-        chance, learned, allowed, rows = (
+        chance, learned, allowed, rows, steps = (
             number(findings, CHECK, n)
             for n in (
                 "chance of the held-out loss",
                 "learned from the training rows",
                 "chance allowed",
                 "rows trained on",
+                "steps",
             )
         )
-        if not min(allowed, LIKELY) < chance <= 1 or not learned >= BY_HEART:
+        if not min(allowed, CHANCE) < chance <= 1 or not learned >= BY_HEART:
             return None
         reason = (
             f"{min(learned, 1):.0%} of {rows:.0f} rows is learned, and on others the loss is as low with labels in "
             f"random order (p = {chance:.2g})"
         )
-        return Suspicion(0.6, reason, ["targets"])
+        by = [e.where for e in findings.get(CHECK, []) if e.name == CHANGED and e.value is True]
+        facts = {"callbacks": [name.removeprefix("callback ") for name in by]} if by else {}
+        if MANY.passes * MANY.train < steps < math.inf:  # fewer were too few to learn anything by heart
+            facts["steps"] = steps
+        return Suspicion(0.6, reason, ["targets", *by], facts)
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
         split = split_named(lab, "training")
@@ -86,21 +97,26 @@ class LabelsUninformative(Cause):
         cut, rows = min(len(mine) // 4, HELD_OUT), min(batch_size_of(split) or ROWS, ROWS)
         self._must_differ(lab)
         held, true = (batches_at(lab, split, some, rows) for some in (mine[:cut], mine[cut:]))
-        steps = min(PASSES * len(true), STEPS)
-        trials = []
-        for batches in (true, self._permuted(lab, true)):
-            try:
-                trials.append(lab.trial(batches=batches, steps=steps, stop_at=float("inf")))
-            except SubjectError as e:
-                raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
-        chances = [chance_of_targets(t.learner, held, lab.seed) for t in trials]
-        learned = [_over_a_pass(t, len(true)) for t in trials]
-        sides = [side_of(t, of, "training rows") for t, of in zip(trials, learned)]
-        for side, p in zip(sides, chances):
-            side.numbers["chance of the held-out loss"] = p
-        proof = Proof(change="the same labels, permuted once", kind="inspection", before=sides[0], after=sides[1])
-        alike = learned[0] - learned[1] <= FASTER and chances[0] > CHANCE
-        return Settled(alike and learned[0] >= BY_HEART, chances[0] <= CHANCE, proof)
+        steps = max(min(PASSES * len(true), STEPS), self._needed(lab, suspicion, rows))
+        own, permuted = (_Trained(lab, batches, held, steps) for batches in (true, self._permuted(lab, true)))
+        alike = own.learned - permuted.learned <= FASTER and own.chance > CHANCE
+        proven, change, other = alike and own.learned >= BY_HEART, "the same labels, permuted once", permuted
+        names = suspicion.facts.get("callbacks", [])
+        if proven and names and lab.time_left > 1.5 * permuted.trial.seconds:
+            without = _without(names)
+            with suppress(NotApplicable):
+                cured = _Trained(lab, true, held, steps, without)
+                if cured.chance <= LIKELY and cured.learned >= own.learned:
+                    change, other = without.name, cured
+        proof = Proof(change=change, kind="inspection", before=own.side, after=other.side)
+        return Settled(proven, own.chance <= CHANCE, proof)
+
+    def _needed(self, lab: Lab, suspicion: Suspicion, rows: int) -> int:
+        "Steps after which the check's rows were learned, as many as a third of the time that is left allows each side."
+        needed, trained = int(suspicion.facts.get("steps", 0)), lab.__dict__.get("baseline")
+        if not trained or not trained.steps or math.isinf(lab.time_left):
+            return needed
+        return min(needed, int(lab.time_left / 3 / (trained.seconds / trained.steps * rows / lab.rows)))
 
     def _must_differ(self, lab: Lab) -> None:
         "Where nearly all labels are alike, permuting them changes next to nothing: no control can tell."
@@ -123,11 +139,42 @@ class LabelsUninformative(Cause):
         ]
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        names = suspicion.facts.get("callbacks", [])
+        changed = f"Look first at what the callback {' and '.join(names)} does to the targets. " if names else ""
         return Fix(
-            text="Look at rows with their labels. Look for a shuffle, a sort or a filter that moves inputs and not "
-            "labels, for an index that is off by one, and for labels joined by position in place of name.",
+            text=f"{changed}Look at rows with their labels. Look for a shuffle, a sort or a filter that moves inputs "
+            "and not labels, for an index that is off by one, for labels joined by position in place of name, and for "
+            "a callback that moves targets alone.",
             code="learn.dls.show_batch()\nfor i in range(5):\n    print(learn.dls.train_ds[i])",
         )
+
+
+class _Trained:
+    """A trial on the batches of true or permuted labels, what it learned over its last pass, and the chance of its loss
+    on batches held out.
+
+    Raises:
+        NotApplicable: the subject raised on other batches than the loader's, or under the change.
+    """
+
+    def __init__(self, lab: Lab, batches: list, held: list, steps: int, change: Change | None = None):
+        try:
+            self.trial = lab.trial(change, batches=batches, steps=steps, stop_at=math.inf)
+        except SubjectError as e:
+            raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
+        self.chance = chance_of_targets(self.trial.learner, held, lab.seed)
+        self.learned = _over_a_pass(self.trial, len(batches))
+        self.side = side_of(self.trial, self.learned, "training rows")
+        self.side.numbers["chance of the held-out loss"] = self.chance
+
+
+def _without(names: list[str]) -> Change:
+    "Without the callbacks of these names."
+
+    def apply(twin: Learner) -> None:
+        twin.remove_cbs([cb for cb in twin.cbs if type(cb).__name__ in names])
+
+    return Change(f"without the callback {' and '.join(names)}", apply, f"learn.remove_cbs([{', '.join(names)}])")
 
 
 def _over_a_pass(trial: Trial, batches: int) -> float:

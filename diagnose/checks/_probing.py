@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import loaders, seed_everything, twin
 from diagnose.lab import Lab
-from diagnose.stats import floats, replaced, tensors
+from diagnose.stats import floats, plain, replaced, same_bits, tensors
 from diagnose.trial import Trial, forward, predicted, prepared
 
 # the recurrent drop-outs of fastai.text, by name: importing them takes seconds
@@ -198,6 +198,29 @@ def chance_of_targets(student: Learner, pieces: list[Any], seed: int, draws: int
     if not bool(torch.isfinite(losses).all()):
         return math.nan
     return (1 + int((losses[1:] <= losses[0]).sum())) / (draws + 1)
+
+
+def changers_of_targets(lab: Lab) -> list[str]:
+    """Names of the callbacks without which the loss is given other targets of the fixed batch."""
+    student = twin(lab.learn, [lab.batch])
+
+    def targets(without: list[Callback]) -> list[Tensor]:
+        with student.removed_cbs(without):
+            seed_everything(lab.seed)
+            return [plain(t) for t in tensors(prepared(student, lab.batch)[1])]
+
+    whole, found = targets([]), []
+    for cb in [None, *student.cbs]:
+        if cb is not None and not callable(getattr(cb, "before_batch", None)):
+            continue
+        with suppress(Exception):  # others may need it
+            mine = targets([cb] if cb else [])
+            same = len(mine) == len(whole) and all(map(same_bits, mine, whole))
+            if not cb and not same:
+                return []  # they are drawn in a way that no seed repeats
+            if not same:
+                found.append(type(cb).__name__)
+    return found
 
 
 def trial_on(lab: Lab, batches: list[Any], **kwargs: Any) -> Trial:

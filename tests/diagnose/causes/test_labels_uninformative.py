@@ -4,6 +4,7 @@ from functools import cache, partial
 
 import pytest
 import torch
+from fastai.callback.core import Callback
 from learners import diabetes, digits
 from naming import cause_of, examined, fault_of, findings_of, settled, stands_any_evidence
 from odd_subjects import several_images, tabular, text
@@ -20,9 +21,9 @@ ID, CHECK = "labels-uninformative", "labels-informative"
 wide = partial(by_mlp, widths=(64, 256, 10))  # digits, of which it learns any labels by heart
 
 
-def control(learn, seed=0):
+def control(learn, seed=0, **facts):
     with untouched(learn):
-        return cause_of(ID).settle(Lab(from_learner(learn), seed), Suspicion(1.0, "asked by a test"))
+        return cause_of(ID).settle(Lab(from_learner(learn), seed), Suspicion(1.0, "asked by a test", facts=facts))
 
 
 @cache
@@ -57,6 +58,44 @@ def test_half_of_the_labels_at_random_are_left_alone():
     alter(learn, lambda inputs, targets, i: (inputs, [data[order[i]][1]] if i % 2 else targets), splits=(0,))
     assert ID not in [c.id for c in examined(learn).causes]
     assert not control(learn).proven
+
+
+class NeighboursLabel(Callback):
+    "Gives every item the label of the one before it."
+
+    def before_batch(self):
+        self.learn.yb = tuple(y.roll(1) for y in self.yb)
+
+
+class Scrambles(Callback):
+    "Gives other targets to labels that mean nothing as it is."
+
+    def before_batch(self):
+        self.learn.yb = tuple(y.flip(0) for y in self.yb)
+
+
+def test_a_callback_that_moves_targets_alone_is_named():
+    learn = wide(1)
+    learn.lr = 3 * learn.lr  # it learns by heart faster
+    learn.add_cb(NeighboursLabel())
+    diagnosis = examined(learn, 1, only=[CHECK, "label-histogram"])
+    assert diagnosis.verdict == "fail"
+    cause = diagnosis.causes[0]
+    assert (cause.id, cause.proven) == (ID, True)
+    assert "callback NeighboursLabel" in cause.where
+    assert cause.fix.text.startswith("Look first at what the callback NeighboursLabel does")
+    assert cause.proof.change == "without the callback NeighboursLabel"
+    held = "chance of the held-out loss"
+    assert cause.proof.after.numbers[held] <= 0.01 < 0.02 < cause.proof.before.numbers[held]
+
+
+def test_a_callback_without_which_nothing_changes_is_no_proof():
+    learn = wide(1)
+    fault_of("labels-shuffled").inject(learn)
+    learn.add_cb(Scrambles())
+    found = control(learn, 1, callbacks=["Scrambles"])
+    assert found.proven
+    assert found.proof.change == "the same labels, permuted once"
 
 
 def test_a_registered_task_is_not_asked():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from fastai.callback.core import Callback
 from hypothesis import given
 from judging import check_of, evidence_of, is_judgement, judged, measured
 from learners import _digits, digits, loaders_of, pair_scores
@@ -12,6 +13,8 @@ from torch import nn
 
 from diagnose.checks import Evidence, EvidenceList
 from diagnose.errors import NotApplicable
+from diagnose.examination import examine
+from diagnose.subject import from_learner
 
 ID = "labels-informative"
 PERMUTED = "permuted-labels"
@@ -74,6 +77,37 @@ def test_healthy_subjects_pass(make):
     status, summary = judged(ID, make(1), 1)
     assert status == "pass", summary
     assert "p = 0.005" in summary
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_what_is_learned_from_a_thousand_rows_only_passes(seed):
+    evidence = measured(ID, relabelled(seed, 0.85), seed)
+    assert evidence.get("rows trained on") == 1024
+    status, summary = check_of(ID).judge(evidence)
+    assert status == "pass", summary
+
+
+def test_too_little_time_to_learn_leaves_the_question_open():
+    learn = relabelled(1, 1.0)
+    learn.lr = 1e-7
+    diagnosis = examine(from_learner(learn), only=[ID, "label-histogram"], budget=6)
+    result = next(c for c in diagnosis.checks if c.id == ID)
+    assert (result.status, diagnosis.causes) == ("skip", [])
+    answer = next(a for a in diagnosis.checklist if a.id == "labels-uninformative")
+    assert answer.answer == "not tested"
+    assert "too little is learned to tell" in answer.reason
+
+
+def test_callbacks_that_change_targets_are_named_where_labels_teach_nothing():
+    class Reverses(Callback):
+        def before_batch(self):
+            self.learn.yb = tuple(y.flip(0) for y in self.yb)
+
+    learn = relabelled(0, 1.0)
+    learn.add_cb(Reverses())
+    evidence = measured(ID, learn)
+    assert [e.where for e in evidence if e.name == "targets are changed"] == ["callback Reverses"]
+    assert "targets are changed" not in [e.name for e in measured(ID, digits())]
 
 
 def test_what_has_no_label_is_not_asked():
