@@ -33,6 +33,28 @@ class Change:
     code: str = ""
 
 
+def left_out(names: list[str]) -> Change:
+    """Without the callbacks of these class names."""
+
+    def apply(twin: Learner) -> None:
+        twin.remove_cbs([cb for cb in twin.cbs if type(cb).__name__ in names])
+
+    plural = "callbacks" if len(names) > 1 else "callback"
+    return Change(f"without the {plural} {' and '.join(names)}", apply, f"learn.remove_cbs([{', '.join(names)}])")
+
+
+def unhooked() -> Change:
+    """Without the hooks that `register_hook` has put on parameters."""
+
+    def apply(twin: Learner) -> None:
+        for p in twin.model.parameters():
+            if p._backward_hooks:
+                p._backward_hooks.clear()
+
+    code = "for p in learn.model.parameters():\n    if p._backward_hooks:\n        p._backward_hooks.clear()"
+    return Change("without hooks on parameters", apply, code)
+
+
 def scaled_rate(rate: float | slice, factor: float) -> float | slice:
     """A learning rate, or a slice of rates over parameter groups, times `factor`."""
     if isinstance(rate, slice):

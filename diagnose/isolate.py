@@ -348,6 +348,8 @@ def twin(learn: Learner, batches: list[Any] | None = None) -> Learner:
             f"the model {type(learn.model).__name__} cannot be copied ({type(e).__name__}: {e}); "
             "keep files, locks, generators and the like out of it"
         ) from e
+    for mine, theirs in zip(model.parameters(), learn.model.parameters()):
+        _carry_hooks(theirs, mine, memo)
     names = {cb.name for cb in learn.cbs}
     plain = {
         k: v for k, v in vars(learn).items() if k not in _TRANSIENT | names and k not in ("model", "opt", "_metrics")
@@ -364,6 +366,16 @@ def twin(learn: Learner, batches: list[Any] | None = None) -> Learner:
             setattr(new, mine.name, mine)
             new.cbs.append(mine)
     return new
+
+
+def _carry_hooks(original: Tensor, mine: Tensor, memo: dict[int, Any]) -> None:
+    "What `register_hook` puts on a parameter alters its gradient, and is no part of what `deepcopy` copies."
+    if hooks := original._backward_hooks:
+        trains = mine.requires_grad
+        mine.requires_grad_(True)  # else it refuses them
+        for hook in hooks.values():
+            mine.register_hook(_copied(hook, memo))
+        mine.requires_grad_(trains)
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:

@@ -96,6 +96,7 @@ class Trial:
         eval_learned: the same batch in evaluation mode after the last step; NaN if several batches were used.
         constant_after: loss of the best constant after the last step, where one branch is the target of another.
         moved: ‖Δw‖/‖w‖ of every parameter from the first step to the last.
+        hypers: of each group of parameters at the last step: learning rate, momentum and what else the optimizer has.
         stopped: why it ended: "learned", "not finite" or "steps".
         learner: the trained copy.
         recorded: the `Store` of what the gauges saw of it, if it was recorded.
@@ -109,6 +110,7 @@ class Trial:
     eval_learned: float = math.nan
     constant_after: float = math.nan
     moved: dict[str, float] = field(default_factory=dict)
+    hypers: list[dict[str, Any]] = field(default_factory=list)
     stopped: str = "steps"
     seconds: float = 0.0
     learner: Learner | None = None
@@ -131,6 +133,7 @@ class _CurveOfTrial(Callback):
 
     def after_step(self):
         self.trial.steps += 1
+        self.trial.hypers = [dict(group) for group in self.learn.opt.hypers]
 
     def after_batch(self):
         if self.deadline is not None and time.monotonic() > self.deadline:

@@ -10,12 +10,14 @@ and nothing that holds for other rows.
 
 ## How it is found
 Transformed items are no nearer to themselves than to other items; or a batch that is not learned is learned when it is
-read without random transforms.
+read without random transforms. Or nothing of it is learned, and without a callback of the subject's own that alters the
+inputs it is.
 
 ## How it is proven
 The same items, with the loader's random transforms and without, as many steps, both scored on the same plain rows held
 out: without them at least 0.3 of what can be known is known, and with them no more than by the best constant (0.05;
-digits turned by any angle, which slows learning down, are known to 0.1 or more by then).
+digits turned by any angle, which slows learning down, are known to 0.1 or more by then). A callback: by the same trial
+without it, which learns the batch, where as it is at most 0.05 is learned.
 
 ## How to fix
     batch_tfms=aug_transforms(max_rotate=10, max_lighting=0.2)   # milder; look at show_batch after each
@@ -30,9 +32,11 @@ Karpathy 2019, "A Recipe for Training Neural Networks" (visualise just before th
 
 from dataclasses import replace
 
-from diagnose.causes import CLEAR, Cause, Findings, Settled, Suspicion
+from diagnose.causes import CLEAR, Cause, Findings, Settled, Suspicion, paired_trial
+from diagnose.causes._callbacks import blamed, cure_of
 from diagnose.causes._held_out import compared, held_out, order, split_named
 from diagnose.causes._reading import number, text, texts
+from diagnose.changes import left_out
 from diagnose.checks import listed
 from diagnose.checks._items import batches_at, without_random
 from diagnose.checks.transforms_keep_items import BY_CHANCE
@@ -63,6 +67,8 @@ class InputsDestroyedByTransforms(Cause):
                 f"after {listed(names)} {own:.0f} of {items:.0f} items are nearest to themselves, by chance it is 1"
             )
             return Suspicion(0.9, reason, names[:3])
+        if callback := blamed(findings, "the inputs"):
+            return callback
         before, after = (number(findings, "without-transforms", "learned", w) for w in ("as it is", "changed"))
         if after - max(before, 0.0) >= CLEAR and before < LEARNED <= after < float("inf"):
             change = text(findings, "without-transforms", "change")
@@ -72,6 +78,8 @@ class InputsDestroyedByTransforms(Cause):
         return None
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
+        if without := cure_of(suspicion):
+            return paired_trial(lab, without)
         split = split_named(lab, "training")
         plain, names = without_random(split.loader)
         indices = indices_of(split)
@@ -98,6 +106,8 @@ class InputsDestroyedByTransforms(Cause):
         return found._replace(proven=found.proven and not low > NOTHING)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        if names := suspicion.facts.get("left out"):
+            return Fix(text=f"Read what {listed(names)} does to the inputs.", code=left_out(names).code)
         return Fix(
             text="Look at a batch; take the transforms out, and put milder ones back one by one.",
             code="learn.dls.show_batch()\ndls = dblock.dataloaders(path, batch_tfms=aug_transforms(max_lighting=0.2))",

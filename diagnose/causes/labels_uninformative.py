@@ -10,7 +10,8 @@ that was not trained on.
 
 ## How it is found
 On rows held out, the loss with their own targets is no lower than with the same targets in random order, after a
-training that learned its rows.
+training that learned its rows. Or not even one batch is learned, and without a callback of the subject's own that
+alters the targets or the order of the inputs it is.
 
 ## How it is proven
 A control with all training items (2000 at most): a copy trained on true labels against one trained on the same labels,
@@ -36,12 +37,12 @@ import math
 from contextlib import suppress
 
 import torch
-from fastai.learner import Learner
 
-from diagnose.causes import Cause, Findings, Settled, Suspicion
+from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
+from diagnose.causes._callbacks import blamed, cure_of
 from diagnose.causes._held_out import order, parts, side_of, split_named
 from diagnose.causes._reading import number
-from diagnose.changes import Change
+from diagnose.changes import Change, left_out
 from diagnose.checks._items import batches_at
 from diagnose.checks._probing import chance_of_targets
 from diagnose.checks.labels_informative import BY_HEART, CHANGED, LIKELY, MANY
@@ -76,6 +77,8 @@ class LabelsUninformative(Cause):
                 "steps",
             )
         )
+        if callback := blamed(findings, "the order of the inputs", "the targets"):
+            return callback
         if not min(allowed, CHANCE) < chance <= 1 or not learned >= BY_HEART:
             return None
         reason = (
@@ -89,6 +92,8 @@ class LabelsUninformative(Cause):
         return Suspicion(0.6, reason, ["targets", *by], facts)
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
+        if without := cure_of(suspicion):
+            return paired_trial(lab, without)
         split = split_named(lab, "training")
         indices = indices_of(split)
         if lab.task is not None or indices is None or not 128 <= len(indices) <= ITEMS:
@@ -103,7 +108,7 @@ class LabelsUninformative(Cause):
         proven, change, other = alike and own.learned >= BY_HEART, "the same labels, permuted once", permuted
         names = suspicion.facts.get("callbacks", [])
         if proven and names and lab.time_left > 1.5 * permuted.trial.seconds:
-            without = _without(names)
+            without = left_out(names)
             with suppress(NotApplicable):
                 cured = _Trained(lab, true, held, steps, without)
                 if cured.chance <= LIKELY and cured.learned >= own.learned:
@@ -139,13 +144,13 @@ class LabelsUninformative(Cause):
         ]
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
-        names = suspicion.facts.get("callbacks", [])
-        changed = f"Look first at what the callback {' and '.join(names)} does to the targets. " if names else ""
+        names = suspicion.facts.get("callbacks") or suspicion.facts.get("left out", [])
+        changed = f"Look first at what the callback {' and '.join(names)} does to the batch. " if names else ""
         return Fix(
             text=f"{changed}Look at rows with their labels. Look for a shuffle, a sort or a filter that moves inputs "
             "and not labels, for an index that is off by one, for labels joined by position in place of name, and for "
             "a callback that moves targets alone.",
-            code="learn.dls.show_batch()\nfor i in range(5):\n    print(learn.dls.train_ds[i])",
+            code=left_out(names).code if names else "learn.dls.show_batch()\nprint(learn.dls.train_ds[0])",
         )
 
 
@@ -166,15 +171,6 @@ class _Trained:
         self.learned = _over_a_pass(self.trial, len(batches))
         self.side = side_of(self.trial, self.learned, "training rows")
         self.side.numbers["chance of the held-out loss"] = self.chance
-
-
-def _without(names: list[str]) -> Change:
-    "Without the callbacks of these names."
-
-    def apply(twin: Learner) -> None:
-        twin.remove_cbs([cb for cb in twin.cbs if type(cb).__name__ in names])
-
-    return Change(f"without the callback {' and '.join(names)}", apply, f"learn.remove_cbs([{', '.join(names)}])")
 
 
 def _over_a_pass(trial: Trial, batches: int) -> float:

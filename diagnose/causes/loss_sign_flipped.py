@@ -1,7 +1,8 @@
 """Training maximises what it should minimise.
 
 ## What it is
-A minus too many, or one too few: a log-likelihood, a similarity or a score that is returned as the loss.
+A minus too many, or one too few: a log-likelihood, a similarity or a score that is returned as the loss, an optimizer
+with maximize=True, a hook on parameters that gives gradients the other sign.
 
 ## Why it stops learning
 It trains very well, in the wrong direction: the worse the answers, the lower the loss, without end.
@@ -10,11 +11,14 @@ It trains very well, in the wrong direction: the worse the answers, the lower th
 The loss falls in proportion to the way down its own gradient, a thousand times as far and ten thousand times as far:
 it has no lower bound. Neither targets in [0, 1] nor log-softmaxed outputs give it one: those point elsewhere. Or it
 has one, where all rows have the same answer: nothing of the batch is learned, and a constant output is as good as any.
+Or hooks on parameters turn gradients round, and without them a batch is learned. Or at every rung of the learning-rate
+ladder the loss ends above where it began: a rate that is too high falls at a lower rung.
 
 ## How it is proven
 The same trial with the loss negated: learned on the scale of that loss, and its answers agree with the targets
 (argmax, or a correlation of at least 0.8) where those of the trial as it is do not (at most 0.5). A loss that is least
-for a constant stays a suspicion where no answers can be compared.
+for a constant stays a suspicion where no answers can be compared. Where only the step goes the wrong way: the same
+trial with every gradient negated just before the step, or without the hooks.
 
 ## How to fix
     loss = -log_likelihood.mean()
@@ -31,20 +35,24 @@ The notes' checklist, item 1.
 import math
 
 import torch
+from fastai.callback.core import Callback
 from torch import Tensor
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
-from diagnose.causes._reading import number, truth
-from diagnose.changes import Change, scaled_loss
+from diagnose.causes._callbacks import cure_of, hooked
+from diagnose.causes._reading import by_place, number, truth
+from diagnose.changes import Change, scaled_loss, unhooked
+from diagnose.checks import listed
 from diagnose.diagnosis import Fix
 from diagnose.lab import Lab
 from diagnose.trial import Trial
 
 CHECK = "loss-fits-targets"
-TRIAL = "overfit-one-batch"
+TRIAL, LADDER = "overfit-one-batch", "learning-rate-ladder"
 AGREES, DISAGREES = 0.8, 0.5
 NO_ROOM = 1e-3  # between the best constant and the floor, of the way from the first loss down to the constant
 LITTLE = 0.1  # learned of the batch
+WORSE = 0.05  # of the scale, by which the loss must rise at one rate at least
 
 
 class LossSignFlipped(Cause):
@@ -55,7 +63,7 @@ class LossSignFlipped(Cause):
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         if not truth(findings, CHECK, "falls without end"):
-            return self._best_constant(findings)
+            return hooked(findings, against=True) or self._uphill(findings) or self._best_constant(findings)
         if any(
             truth(findings, CHECK, n) for n in ("bounded for targets in [0, 1]", "bounded for log-softmaxed outputs")
         ):
@@ -71,13 +79,28 @@ class LossSignFlipped(Cause):
         reason = f"the loss is least, {constant:.3g}, where all rows have the same answer"
         return Suspicion(0.5, reason, ["the loss"], {"bounded": True})
 
+    def _uphill(self, findings: Findings) -> Suspicion | None:
+        first, constant, floor = (number(findings, TRIAL, n) for n in ("first loss", "best constant", "floor"))
+        if not -math.inf < floor < constant < math.inf:
+            return None
+        start = (constant - first) / (constant - floor)
+        rungs = [v for v in by_place(findings, LADDER, "learned").values() if math.isfinite(v)]
+        if len(rungs) < 2 or not max(rungs) < start or not min(rungs) < start - WORSE:
+            return None
+        reason = f"the loss rises from where it begins at each of {len(rungs)} learning rates, however low"
+        return Suspicion(0.6, reason, ["the step"], {"uphill": True})
+
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
+        if without := cure_of(suspicion):
+            return without
+        if suspicion.facts.get("uphill"):
+            return Change("gradients negated", lambda twin: twin.add_cb(_Negated()))
         return scaled_loss(-1.0, "loss negated", "loss = -loss")
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
         change = self.cure(lab, suspicion)
         proven, refuted, proof = paired_trial(lab, change)
-        if not proven:
+        if not proven or suspicion.facts.get("uphill") or cure_of(suspicion):
             return Settled(proven, refuted, proof)
         before, after = (_agreement(lab, t) for t in (lab.baseline, lab.trial(change)))
         if before is None or after is None:
@@ -87,9 +110,29 @@ class LossSignFlipped(Cause):
         return Settled(after >= AGREES and before <= DISAGREES, False, proof)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        if names := suspicion.facts.get("hooks"):
+            text = f"Look for what `register_hook` has put on {listed(names)}: it turns their gradients round."
+            return Fix(text=text, code=unhooked().code)
+        if suspicion.facts.get("uphill"):
+            return Fix(
+                text="The step goes up the loss, not down. Look for maximize=True, for a callback that gives gradients "
+                "the other sign, for an own `step` that adds them.",
+                code="learn.opt_func = partial(OptimWrapper, opt=torch.optim.SGD)  # and no maximize=True",
+            )
         return Fix(
             text="Give the loss the other sign: fit minimises it.", code="loss = -score  # what should grow, negated"
         )
+
+
+class _Negated(Callback):
+    "Gives every gradient the other sign, once all others have altered it."
+
+    order = 1000
+
+    def before_step(self):
+        for p in self.learn.model.parameters():
+            if p.grad is not None:
+                p.grad = -p.grad
 
 
 def _agreement(lab: Lab, trial: Trial) -> float | None:

@@ -2,18 +2,21 @@
 
 ## What it is
 A step that is cancelled, skipped or overridden: a callback that raises CancelStepException at every batch, an
-optimizer whose `step` returns early, a step made on copies of the weights.
+optimizer whose `step` returns early, a step made on copies of the weights, a callback that zeroes the gradients before
+the step or puts the old weights back after it.
 
 ## Why it stops learning
 The model that is evaluated is the model of the first minute.
 
 ## How it is found
-Over the one-batch trial steps are made, gradients arrive, and not one of the tensors that get one moves by one bit.
+Over the one-batch trial steps are made, gradients arrive, and not one of the tensors that get one moves by one bit. Or
+nothing of the batch is learned, and without a callback of the subject's own, which alters neither inputs, targets nor
+hyper-parameters and cancels no step, it is; likewise without hooks on parameters.
 
 ## How it is proven
 By that, and by a plain optimizer (torch's Adam, or SGD if the subject uses SGD) that steps on the same gradients at the
 configured rate: it moves all of them. Where that moves nothing either, the rate is too small for the precision of the
-weights, and this cause is refuted.
+weights, and this cause is refuted. A callback: by the same trial without it, which learns.
 
 ## How to fix
     learn.remove_cb(TheCallbackThatCancels)   # look for CancelStepException and for an own `step`
@@ -32,9 +35,11 @@ import torch
 from fastai.callback.core import Callback
 from fastai.learner import Learner
 
-from diagnose.causes import Cause, Findings, Settled, Suspicion, side
+from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial, side
+from diagnose.causes._callbacks import blamed, cure_of, hooked
 from diagnose.causes._reading import number, texts
-from diagnose.changes import Change
+from diagnose.changes import Change, left_out, unhooked
+from diagnose.checks import listed
 from diagnose.diagnosis import Fix, Proof
 from diagnose.isolate import optimizer_name
 from diagnose.lab import Lab
@@ -54,12 +59,14 @@ class OptimizerNotStepping(Cause):
         steps, total = number(findings, CHECK, "steps"), number(findings, CHECK, "with gradient")
         still = texts(findings, CHECK, "with gradient but unmoved")
         if not (steps >= 1 and total >= 1 and len(still) == total):
-            return None
+            return blamed(findings, "the step") or hooked(findings, against=False)
         if texts(findings, "optimizer-holds-parameters", "missing from the optimizer"):
             return None
         return Suspicion(1.0, f"in {steps:.0f} steps none of {total:.0f} tensors with a gradient moved", still)
 
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
+        if without := cure_of(suspicion):
+            return without
         kind = torch.optim.SGD if "sgd" in optimizer_name(lab.learn).lower() else torch.optim.Adam
 
         def apply(twin: Learner) -> None:
@@ -70,6 +77,8 @@ class OptimizerNotStepping(Cause):
 
     def settle(self, lab: Lab, suspicion: Suspicion) -> Settled:
         change = self.cure(lab, suspicion)
+        if cure_of(suspicion):
+            return paired_trial(lab, change)
         before, after = lab.baseline, lab.trial(change, scale=lab.scale)
         names = suspicion.where
         still = sum(before.moved.get(n) == 0 for n in names)
@@ -83,6 +92,15 @@ class OptimizerNotStepping(Cause):
         return Settled(still == len(names) == woken, woken == 0, proof)
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        if names := suspicion.facts.get("left out"):
+            return Fix(
+                text=f"Read what {listed(names)} does around the step: it zeroes or replaces gradients, or puts old "
+                "weights back.",
+                code=left_out(names).code,
+            )
+        if names := suspicion.facts.get("hooks"):
+            text = f"Look for what `register_hook` has put on {listed(names)}: it replaces their gradients."
+            return Fix(text=text, code=unhooked().code)
         return Fix(
             text="Find what cancels the step: a callback that raises CancelStepException, or an optimizer with an own "
             "`step`.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from diagnose.changes import Change
-from diagnose.checks import Check, Evidence, EvidenceList, Judgement, stated
+from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED, Scale
@@ -52,7 +52,7 @@ def compared(evidence: EvidenceList) -> Judgement:
         return Judgement("skip", "not measured")
     before, after = number(evidence, "learned", "as it is"), number(evidence, "learned", "changed")
     name = evidence.get("change")
-    told = f"learned {stated(before, 2)} of one batch as it is, {stated(after, 2)} with: {name}"
+    told = f"learned {amount(before)} of one batch as it is; {name}: {amount(after)}"
     if math.isnan(after):
         return Judgement("skip", f"{told}; the changed trial ended without a number")
     low = max(before, 0.0) if not math.isnan(before) else 0.0

@@ -200,26 +200,34 @@ def chance_of_targets(student: Learner, pieces: list[Any], seed: int, draws: int
     return (1 + int((losses[1:] <= losses[0]).sum())) / (draws + 1)
 
 
-def changers_of_targets(lab: Lab) -> list[str]:
-    """Names of the callbacks without which the loss is given other targets of the fixed batch."""
+def seen_by_model(lab: Lab, without: list[str]) -> tuple[list[Tensor], list[Tensor]]:
+    """Inputs and targets of the fixed batch as model and loss get them, without the callbacks of these class names; the
+    random streams begin at the seed.
+
+    Raises:
+        NotApplicable: the subject raised without them.
+    """
     student = twin(lab.learn, [lab.batch])
+    student.remove_cbs([cb for cb in student.cbs if type(cb).__name__ in without])
+    seed_everything(lab.seed)
+    try:
+        xb, yb = prepared(student, lab.batch)
+    except Exception as e:
+        raise NotApplicable(f"without {', '.join(without)} the subject raised {type(e).__name__}: {e}") from e
+    return [plain(t) for t in tensors(xb)], [plain(t) for t in tensors(yb)]
 
-    def targets(without: list[Callback]) -> list[Tensor]:
-        with student.removed_cbs(without):
-            seed_everything(lab.seed)
-            return [plain(t) for t in tensors(prepared(student, lab.batch)[1])]
 
-    whole, found = targets([]), []
-    for cb in [None, *student.cbs]:
-        if cb is not None and not callable(getattr(cb, "before_batch", None)):
-            continue
-        with suppress(Exception):  # others may need it
-            mine = targets([cb] if cb else [])
+def changers_of_targets(lab: Lab) -> list[str]:
+    """Class names of the callbacks without which the loss is given other targets of the fixed batch."""
+    whole, found = seen_by_model(lab, [])[1], []
+    for name in ["", *dict.fromkeys(type(cb).__name__ for cb in lab.learn.cbs if hasattr(cb, "before_batch"))]:
+        with suppress(NotApplicable):  # others may need it
+            mine = seen_by_model(lab, [name])[1]
             same = len(mine) == len(whole) and all(map(same_bits, mine, whole))
-            if not cb and not same:
+            if not name and not same:
                 return []  # they are drawn in a way that no seed repeats
             if not same:
-                found.append(type(cb).__name__)
+                found.append(name)
     return found
 
 

@@ -1,7 +1,10 @@
 """A negated loss: named and proven; losses that have no lower bound on purpose are left alone."""
 
+from functools import partial
+
 import pytest
 import torch
+from fastai.optimizer import OptimWrapper
 from learners import diabetes, digits
 from naming import examined, findings_of, in_turn, is_named, stands_any_evidence, with_fault
 from odd_subjects import binary_column, character_model, contrastive, several_images
@@ -42,6 +45,20 @@ def test_a_likelihood_with_a_learned_variance_is_not_proven_wrong(seed):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_critic_is_not_proven_wrong(seed):
     assert not [c.id for c in examined(diabetes(seed, loss_func=Critic()), seed).causes if c.proven]
+
+
+def test_an_optimizer_that_goes_uphill_is_named():
+    def uphill(params, **kwargs):
+        return OptimWrapper(params, partial(torch.optim.SGD, maximize=True), **kwargs)
+
+    found = is_named(examined(digits(0, opt_func=uphill, lr=0.05)), ID)
+    assert found.proof.change == "gradients negated"
+    assert "maximize=True" in found.fix.text
+
+
+def test_a_rate_that_is_too_high_goes_uphill_only_there():
+    diagnosis = with_fault("lr-too-high", digits)
+    assert ID not in [c.id for c in diagnosis.causes]
 
 
 def test_evidence_alone():
