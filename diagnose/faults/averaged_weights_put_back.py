@@ -12,6 +12,7 @@ class AveragedWeightsPutBack(Fault):
     for validation."""
 
     cause = "optimizer-not-stepping"
+    also = ("lr-too-low",)  # of every step a thousandth is left
 
     def inject(self, learn: Learner) -> None:
         learn.add_cb(_PutsAverageBack())

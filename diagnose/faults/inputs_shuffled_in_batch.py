@@ -16,7 +16,10 @@ class InputsShuffledInBatch(Fault):
     cause = "labels-uninformative"
 
     def inject(self, learn: Learner) -> None:
-        xb = learn.dls.train.one_batch()[: getattr(learn.dls, "n_inp", 1)]
+        batch, inputs = learn.dls.train.one_batch(), getattr(learn.dls, "n_inp", 1)
+        xb, yb = batch[:inputs], tensors(batch[inputs:])
+        if not yb or all(bool((t == t[:1]).all()) for t in yb):
+            raise NotApplicable("the targets are the same in every row")
         if not all(isinstance(t, Tensor) and t.ndim > 1 for t in tensors(xb)):
             raise NotApplicable("the inputs are not rows of tensors")
         learn.add_cb(_ShufflesInputs())
