@@ -168,6 +168,15 @@ class Appended(nn.Module):
         return self.then(self.model(*inputs))
 
 
+def larger_outputs(factor: float) -> Change:
+    """Outputs times a number, before the loss."""
+
+    def apply(twin: Learner) -> None:
+        twin.model = Appended(twin.model, partial(torch.mul, other=torch.tensor(factor)))
+
+    return Change(f"outputs times {factor:g}", apply, f"return {factor:g} * scores  # the last line of forward")
+
+
 def log_probabilities() -> Change:
     """The logarithm of a softmaxed output: a softmax of it gives the probabilities back, so one of two is undone."""
 

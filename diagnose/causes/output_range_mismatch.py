@@ -1,7 +1,8 @@
 """The last activation cannot reach the targets.
 
 ## What it is
-A ReLU before targets of which half are negative, a tanh before targets beyond 1, a sigmoid before a regression.
+A ReLU before targets of which half are negative, a tanh before targets beyond 1, a sigmoid before a regression; cosines
+as the scores of classes, without a factor before the loss.
 
 ## Why it stops learning
 The answers lie where the model cannot go. A ReLU that is driven below zero there has no gradient and stays at zero.
@@ -9,10 +10,11 @@ The answers lie where the model cannot go. A ReLU that is driven below zero ther
 ## How it is found
 The activation that ends the model, read off the autograd graph, and what it puts out of reach: outputs are optimised
 with and without it, and more than a tenth of the distance from the best constant to the floor is lost. For a sigmoid
-the targets must lie outside [0, 1] too: inside, what is lost is lost to a second activation in the loss.
+the targets must lie outside [0, 1] too: inside, what is lost is lost to a second activation in the loss. Or the outputs
+of the trained copy stay within [-1, 1], and the loss wants them larger (`output-bounds`).
 
 ## How it is proven
-The same trial with the last call of that activation left out: learned, and as it is not.
+The same trial with the last call of that activation left out, or with outputs times 16: learned, and as it is not.
 
 ## How to fix
     learn.model = learn.model[:-1]               # the last layer of a regression is linear
@@ -23,9 +25,10 @@ A ReLU for counts and a sigmoid for shares reach all of their targets. A ReLU be
 between outputs count there.
 
 ## Source
-The notes' checklist, item 3; Goodfellow et al. 2016, 6.2.2.
+The notes' checklist, item 3; Goodfellow et al. 2016, 6.2.2; Wang et al. 2017, "NormFace".
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,23 +37,33 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from diagnose.causes import Cause, Findings, Suspicion
-from diagnose.causes._reading import number, text, texts
-from diagnose.changes import Change
+from diagnose.causes._reading import by_place, number, text, texts
+from diagnose.changes import Change, larger_outputs
 from diagnose.checks.loss_contract import LOST
 from diagnose.checks.loss_fits_targets import TWICE
+from diagnose.checks.output_bounds import LARGER, OVER
 from diagnose.diagnosis import Fix
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
+from diagnose.trial import LEARNED
 
-CHECK = "loss-fits-targets"
+CHECK, BOUNDS = "loss-fits-targets", "output-bounds"
 RANGES = {"Relu": "[0, ∞)", "Tanh": "[-1, 1]", "Sigmoid": "[0, 1]"}
+FACTOR = 16.0  # by which cosines are multiplied: about 1 / 0.07
 BEYOND = 0.01  # outside [0, 1], beyond rounding
 
 
 class OutputRangeMismatch(Cause):
     """Suspected when the last activation puts targets out of reach."""
 
-    explains = ("loss-double-activation", "lr-too-high", "lr-too-low", "init-constant", "output-collapse")
+    explains = (
+        "head-too-weak",
+        "loss-double-activation",
+        "lr-too-high",
+        "lr-too-low",
+        "init-constant",
+        "output-collapse",
+    )
     questions = (3,)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
@@ -58,7 +71,7 @@ class OutputRangeMismatch(Cause):
         if not chain and text(findings, "loss-contract", "outputs are") == "sigmoid":
             chain = ["Sigmoid"]
         if not chain or chain[0] not in RANGES or tuple(chain[:2]) in TWICE:
-            return None
+            return self._cosines(findings)
         low, high = number(findings, CHECK, "least target"), number(findings, CHECK, "largest target")
         lost = number(findings, CHECK, "out of reach")
         if chain[0] == "Sigmoid":
@@ -73,7 +86,22 @@ class OutputRangeMismatch(Cause):
         )
         return Suspicion(1.0, reason, ["the model's last activation"], {"kind": chain[0]})
 
+    def _cosines(self, findings: Findings) -> Suspicion | None:
+        reach = by_place(findings, BOUNDS, "within reach")
+        if not all(v <= OVER for v in by_place(findings, BOUNDS, "largest output").values()):
+            return None
+        here, larger = (reach.get(f"outputs up to {bound:g}", math.nan) for bound in (1.0, LARGER))
+        if not here < LEARNED or not LOST <= larger - max(here, 0.0) < math.inf:
+            return None
+        reason = (
+            f"outputs stay within [-1, 1], as cosines do, where {max(here, 0):.0%} of the batch can be learned, and "
+            f"{min(larger, 1):.0%} within [-{LARGER:g}, {LARGER:g}]"
+        )
+        return Suspicion(0.9, reason, ["the model's output"], {"factor": FACTOR})
+
     def cure(self, lab: Lab, suspicion: Suspicion) -> Change:
+        if factor := suspicion.facts.get("factor"):
+            return larger_outputs(factor)
         kind = suspicion.facts["kind"].lower()
         watch = _LastLeftOut(kind, last=-1)
         model = lab.twin().model
@@ -88,6 +116,11 @@ class OutputRangeMismatch(Cause):
         return Change(f"the last {kind} left out", apply, f"# in forward: return the output without {kind}")
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
+        if "factor" in suspicion.facts:
+            return Fix(
+                text="Multiply the scores by a number before the loss (a temperature): 10 to 30, or a learned one.",
+                code="self.log_scale = nn.Parameter(torch.tensor(2.7))\nreturn self.log_scale.exp() * scores",
+            )
         kind = suspicion.facts["kind"]
         return Fix(
             text=f"Take the last {kind} out of the model, or scale the targets into {RANGES[kind]}.",
