@@ -31,6 +31,7 @@ from diagnose.trial import LEARNED, BudgetSpent, level
 
 BASELINE = "overfit-one-batch"
 LADDER = "learning-rate-ladder"
+LATE = 36  # order from which on trials are run one by one, each only if nothing is proven by then
 LABELS = "labels-informative"
 GAUGES = "gauges"  # folder of a run: what the gauges recorded while it trained on one batch
 
@@ -146,7 +147,7 @@ class _Examination:
             self._leave_out_all(trials + extra, "the loss has no gradient: nothing can be trained")
             self._settle("inspection")
             return
-        early = [c for c in trials if c.order < self.checks[LADDER].order]
+        early = [c for c in trials if c.order < LATE]
         self._run_checks(early)
         self._settle("inspection")
         if not self._proven():
