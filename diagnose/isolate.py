@@ -46,6 +46,7 @@ _WRITING_NAMES = {
     *("log_metric", "log_metrics", "log_image", "log_figure", "log_artifact", "wandb", "mlflow", "comet_ml", "neptune"),
     *("plt", "imshow", "display", "display_html"),
 }
+_COLLECTING_NAMES = {"append", "extend", "print"}
 
 
 # ---- random streams and loaders ----------------------------------------------------------------------------
@@ -369,12 +370,15 @@ def twin(learn: Learner, batches: list[Any] | None = None) -> Learner:
 
 
 def _carry_hooks(original: Tensor, mine: Tensor, memo: dict[int, Any]) -> None:
-    "What `register_hook` puts on a parameter alters its gradient, and is no part of what `deepcopy` copies."
+    """What `register_hook` puts on a parameter alters its gradient, and is no part of what `deepcopy` copies. Those
+    that write or collect stay out, as such callbacks do: they would tell of the trials."""
     if hooks := original._backward_hooks:
         trains = mine.requires_grad
         mine.requires_grad_(True)  # else it refuses them
         for hook in hooks.values():
-            mine.register_hook(_copied(hook, memo))
+            code = getattr(getattr(hook, "func", hook), "__code__", None)
+            if not (code and (_WRITING_NAMES | _COLLECTING_NAMES).intersection(_names(code))):
+                mine.register_hook(_copied(hook, memo))
         mine.requires_grad_(trains)
 
 

@@ -135,6 +135,17 @@ def test_a_twin_has_the_hooks_of_its_original():
     assert len(learn.model[-1].weight._backward_hooks) == 1
 
 
+def test_hooks_that_collect_or_print_tell_nothing_of_the_trials(capsys):
+    learn, seen = digits(0), []
+    for p in learn.model.parameters():
+        p.register_hook(lambda g: seen.append(float(g.norm())))
+        p.register_hook(lambda g: print("gradient", g.norm()))
+    assert examined(learn, only=["overfit-one-batch"]).checks[0].status == "pass"
+    assert not seen
+    assert "gradient" not in capsys.readouterr().out
+    assert all(len(p._backward_hooks) == 2 for p in learn.model.parameters())
+
+
 def test_a_hook_that_belongs_to_a_module_is_that_of_the_copied_module():
     class Counts(nn.Module):
         def __init__(self):
