@@ -40,7 +40,7 @@ class EvalModeInTraining(Cause):
 
     settled_by = "inspection"
     when_learned = True
-    explains = ("norm-statistics-gap", "optimizer-not-stepping")
+    explains = ("norm-statistics-gap",)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         if empty := texts(findings, CHECK, "of them norms that never measured anything"):

@@ -43,7 +43,7 @@ CHECK = "clipping"
 class GradientClipTooTight(Cause):
     """Suspected when nearly all gradients are cut to less than a hundredth and the weights feel it."""
 
-    explains = ("lr-too-low", "optimizer-not-stepping")
+    explains = ("lr-too-low",)
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         share, kept = number(findings, CHECK, f"cut below {CUT:.0%}"), number(findings, CHECK, "kept of it", "least")

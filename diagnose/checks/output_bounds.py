@@ -48,6 +48,8 @@ class OutputBounds(Check):
     def measure(self, lab: Lab) -> EvidenceList:
         if lab.baseline.is_learned:
             raise NotApplicable("the batch is learned: its outputs become as large as they must")
+        if kind := lab.scale.confined:
+            raise NotApplicable(f"a {kind} confines them: see loss-contract")
         copy, model = lab.twin(), deepcopy(lab.baseline.learner.model)
         output = lab.predicted(copy, lab.forward(model, training=True))
         if not isinstance(output, Tensor) or not output.is_floating_point() or not output.numel():

@@ -74,6 +74,13 @@ def test_a_regression_within_the_bounds_loses_nothing():
     assert check_of(ID).judge(evidence).status == "pass"
 
 
+def test_what_a_softmax_confines_is_another_cause():
+    learn = digits(0)
+    fault_of("activation-twice").inject(learn)
+    with pytest.raises(NotApplicable, match="softmax confines them"):
+        measured(ID, learn)
+
+
 def test_what_is_learned_is_not_asked():
     with pytest.raises(NotApplicable, match="the batch is learned"):
         measured(ID, digits())
