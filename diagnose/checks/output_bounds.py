@@ -21,20 +21,19 @@ Wang et al. 2017, "NormFace", eq. 6 (a lower bound of the loss of normalised sco
 Radford et al. 2021, "Learning transferable visual models from natural language supervision" (1 / 0.07, learned).
 """
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor
 
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
+from diagnose.checks.loss_contract import LOST
 from diagnose.errors import NotApplicable
+from diagnose.isolate import twin
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED, least_loss
 
 NEAR, OVER = 0.8, 1.001  # of the outputs' largest magnitude: near the end of [-1, 1], and not beyond it
 LARGER = 10.0
-LOST = 0.1
 PLACES = ("after the trial", "with all parameters times ten")
 
 
@@ -50,7 +49,7 @@ class OutputBounds(Check):
             raise NotApplicable("the batch is learned: its outputs become as large as they must")
         if kind := lab.scale.confined:
             raise NotApplicable(f"a {kind} confines them: see loss-contract")
-        copy, model = lab.twin(), deepcopy(lab.baseline.learner.model)
+        copy, model = lab.twin(), twin(lab.baseline.learner).model
         output = lab.predicted(copy, lab.forward(model, training=True))
         if not isinstance(output, Tensor) or not output.is_floating_point() or not output.numel():
             raise NotApplicable("the output is no tensor of numbers")

@@ -81,6 +81,19 @@ def test_what_a_softmax_confines_is_another_cause():
         measured(ID, learn)
 
 
+def test_a_model_that_keeps_its_last_output_is_asked_too():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x):
+            self.last = self.net(x)
+            return self.last
+
+    assert judged(ID, digits(0, model=Keeps(), lr=1e-9)).status == "pass"
+
+
 def test_what_is_learned_is_not_asked():
     with pytest.raises(NotApplicable, match="the batch is learned"):
         measured(ID, digits())
