@@ -302,11 +302,15 @@ def writes(cb: Callback) -> str | None:
         if any(w in cls.__module__ for w in _RECORDING_MODULES):
             return f"{type(cb).__name__} records to another tool"
         for f in vars(cls).values():
-            code = getattr(inspect.unwrap(f) if callable(f) else f, "__code__", None)
-            used = _WRITING_NAMES.intersection(_names(code)) if code else ()
-            if used:
+            if used := _WRITING_NAMES & _names_in(f):
                 return f"{type(cb).__name__} calls {sorted(used)[0]}"
     return None
+
+
+def _names_in(function: Any) -> set[str]:
+    "What a function of Python's own calls or reads by name; nothing of another thing."
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    return _names(code) if code else set()
 
 
 def _names(code: types.CodeType) -> set[str]:
@@ -376,8 +380,7 @@ def _carry_hooks(original: Tensor, mine: Tensor, memo: dict[int, Any]) -> None:
         trains = mine.requires_grad
         mine.requires_grad_(True)  # else it refuses them
         for hook in hooks.values():
-            code = getattr(getattr(hook, "func", hook), "__code__", None)
-            if not (code and (_WRITING_NAMES | _COLLECTING_NAMES).intersection(_names(code))):
+            if not (_WRITING_NAMES | _COLLECTING_NAMES) & _names_in(getattr(hook, "func", hook)):
                 mine.register_hook(_copied(hook, memo))
         mine.requires_grad_(trains)
 

@@ -121,6 +121,11 @@ def same_bits(a: Tensor, b: Tensor) -> bool:
     )
 
 
+def alike(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
+    """True if there are as many tensors on both sides, and `same_bits` says so of each pair."""
+    return len(a) == len(b) and all(map(same_bits, a, b))
+
+
 def rows_changed(before: Tensor, after: Tensor, tolerance: float = 1e-5) -> list[int]:
     """Indices along dimension 0 whose values differ by more than `tolerance` of the largest magnitude in `before`."""
     if not before.numel():

@@ -13,7 +13,7 @@ CALLBACKS, HOOKS = "without-callbacks", "without-hooks"
 NOTHING = 0.05  # learned as it is: MixUp, noise or accumulation of one's own make a batch harder, and leave more
 
 
-def blamed(findings: Findings, *alters: str) -> Suspicion | None:
+def blamed_callbacks(findings: Findings, *alters: str) -> Suspicion | None:
     """A suspicion of the callbacks that alter one of these and without which the batch is learned, as it is not at all.
 
     Where steps are cancelled by the callbacks nobody is blamed: gradients may be gathered for a later step.
@@ -26,7 +26,7 @@ def blamed(findings: Findings, *alters: str) -> Suspicion | None:
     return Suspicion(0.9, reason, [f"callback {name}" for name in names], {"left out": names})
 
 
-def hooked(findings: Findings, against: bool) -> Suspicion | None:
+def blamed_hooks(findings: Findings, against: bool) -> Suspicion | None:
     """The same of hooks on parameters: those that give a gradient the other direction if `against`, else all others."""
     cosines = by_place(findings, HOOKS, "cosine with the gradient without it")
     turned = [name for name, cosine in cosines.items() if cosine < 0]

@@ -6,9 +6,9 @@ import math
 
 from diagnose.causes import Settled, outcome_of, side
 from diagnose.changes import Change
-from diagnose.checks._probing import cut
+from diagnose.checks._probing import cut, trial_on
 from diagnose.diagnosis import Proof
-from diagnose.errors import NotApplicable, SubjectError
+from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
 from diagnose.lab import ROWS, Lab
 from diagnose.stats import tensors
@@ -35,10 +35,7 @@ def paired_on_several(lab: Lab, change: Change, rows: int = ROWS) -> Settled:
     """As `paired_trial`, over several different batches of `rows` rows to the last step: what one batch forgives shows
     there."""
     batches = several_batches(lab, rows=rows)
-    try:
-        before = lab.trial(batches=batches, stop_at=math.inf)
-    except SubjectError as e:
-        raise NotApplicable(f"other batches than the loader's: {e}") from e
+    before = trial_on(lab, batches, stop_at=math.inf)
     after = lab.trial(change, batches=batches, stop_at=math.inf)
     proof = Proof(
         change=f"{change.name}, over {len(batches)} different batches",

@@ -39,12 +39,12 @@ from torch import Tensor, nn
 from diagnose.causes import Cause, Findings, Settled, Suspicion, inspected
 from diagnose.causes._reading import number
 from diagnose.checks._probing import hooked, largest_move, leaves
-from diagnose.checks._reach import Reach, alike, copies, reach
+from diagnose.checks._reach import Reach, copies, reach
 from diagnose.checks.inputs_matter import ROUNDING
 from diagnose.diagnosis import Fix, Proof
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
-from diagnose.stats import floats, replaced, tensors
+from diagnose.stats import alike, floats, replaced, tensors
 
 CHECK = "inputs-matter"
 

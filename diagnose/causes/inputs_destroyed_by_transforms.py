@@ -33,16 +33,17 @@ Karpathy 2019, "A Recipe for Training Neural Networks" (visualise just before th
 from dataclasses import replace
 
 from diagnose.causes import CLEAR, Cause, Findings, Settled, Suspicion, paired_trial
-from diagnose.causes._callbacks import blamed, cure_of
+from diagnose.causes._callbacks import blamed_callbacks, cure_of
 from diagnose.causes._held_out import compared, held_out, order, split_named
 from diagnose.causes._reading import number, text, texts
 from diagnose.changes import left_out
 from diagnose.checks import listed
 from diagnose.checks._items import batches_at, without_random
+from diagnose.checks._probing import trial_on
 from diagnose.checks.transforms_keep_items import BY_CHANCE
 from diagnose.data import indices_of, spread_over
 from diagnose.diagnosis import Fix
-from diagnose.errors import NotApplicable, SubjectError
+from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.trial import LEARNED
 
@@ -67,7 +68,7 @@ class InputsDestroyedByTransforms(Cause):
                 f"after {listed(names)} {own:.0f} of {items:.0f} items are nearest to themselves, by chance it is 1"
             )
             return Suspicion(0.9, reason, names[:3])
-        if callback := blamed(findings, "the inputs"):
+        if callback := blamed_callbacks(findings, "the inputs"):
             return callback
         before, after = (number(findings, "without-transforms", "learned", w) for w in ("as it is", "changed"))
         if after - max(before, 0.0) >= CLEAR and before < LEARNED <= after < float("inf"):
@@ -96,10 +97,7 @@ class InputsDestroyedByTransforms(Cause):
         sides = []
         for source in (split, clean):
             batches = batches_at(lab, source, seen * passes, lab.rows)
-            try:
-                trial = lab.trial(batches=batches, steps=len(batches), stop_at=float("inf"))
-            except SubjectError as e:
-                raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
+            trial = trial_on(lab, batches, steps=len(batches), stop_at=float("inf"))
             sides.append((trial, held_out(trial, scored)))
         (before, low), (after, high) = sides
         found = compared(f"no {', '.join(names)}", before, low, after, high, "plain rows held out")

@@ -35,9 +35,9 @@ from torch import Tensor
 from diagnose.causes import CLEAR, NO_DIFFERENCE, Cause, Findings, Settled, Suspicion
 from diagnose.causes._held_out import best, held_out, parts, side_of, with_inputs
 from diagnose.causes._reading import number, places
-from diagnose.checks._probing import cut, joined
+from diagnose.checks._probing import cut, joined, trial_on
 from diagnose.diagnosis import Fix, Proof
-from diagnose.errors import NotApplicable, SubjectError
+from diagnose.errors import NotApplicable
 from diagnose.isolate import loaders
 from diagnose.lab import Lab
 
@@ -80,10 +80,7 @@ class InputsDifferBetweenSplits(Cause):
             scaled = (x - mean_b.to(x)) / torch.where(std_b > 0, std_b, torch.ones_like(std_b)).to(x)
             return scaled * std.to(x) + mean.to(x)
 
-        try:
-            trials = [lab.trial(batches=seen, steps=n, stop_at=float("inf")) for n in STEPS]
-        except SubjectError as e:
-            raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
+        trials = [trial_on(lab, seen, steps=n, stop_at=float("inf")) for n in STEPS]
         like_training = [with_inputs(lab, b, mapped) for b in scored]
         known, trial = best([(held_out(t, kept), t) for t in trials])
         low, high = held_out(trial, scored), held_out(trial, like_training)

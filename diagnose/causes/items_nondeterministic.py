@@ -34,10 +34,11 @@ from diagnose.causes._held_out import split_named
 from diagnose.causes._reading import number, places, texts
 from diagnose.checks import listed
 from diagnose.checks._items import batches_at
+from diagnose.checks._probing import trial_on
 from diagnose.checks.overfit_one_batch import NOT_LEARNED
 from diagnose.data import indices_of
 from diagnose.diagnosis import Fix, Proof
-from diagnose.errors import NotApplicable, SubjectError
+from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.trial import STEPS
 
@@ -87,10 +88,7 @@ class ItemsNondeterministic(Cause):
         if (time.monotonic() - began) * STEPS > SECONDS:
             raise NotApplicable(f"reading {len(few)} items anew for {STEPS} steps takes too long")
         anew = batches_at(lab, split, few * STEPS, len(few))
-        try:
-            before, after = lab.trial(batches=anew), lab.trial(batches=once)
-        except SubjectError as e:
-            raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
+        before, after = trial_on(lab, anew), trial_on(lab, once)
         proven = after.is_learned and before.learned <= NOT_LEARNED and after.learned - before.learned >= CLEAR
         proof = Proof(change="the same items, read once", kind="inspection", before=side(before), after=side(after))
         return Settled(proven, before.is_learned, proof)

@@ -34,9 +34,10 @@ from diagnose.causes import Cause, Findings, Settled, Suspicion
 from diagnose.causes._held_out import order, side_of, split_named
 from diagnose.causes._reading import number
 from diagnose.checks._items import batches_at
+from diagnose.checks._probing import trial_on
 from diagnose.data import Split, as_number, batch_size_of, indices_of, label_of, spread_over
 from diagnose.diagnosis import Fix, Proof
-from diagnose.errors import NotApplicable, SubjectError
+from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.trial import Trial, forward, prepared
 
@@ -92,10 +93,7 @@ class LabelsImbalanced(Cause):
         return Settled(missed <= MISSED and found >= FOUND and kept >= KEPT, missed >= found - MISSED, proof)
 
     def _trained(self, lab: Lab, batches: list) -> Trial:
-        try:
-            return lab.trial(batches=batches, steps=STEPS, stop_at=float("inf"))
-        except SubjectError as e:
-            raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
+        return trial_on(lab, batches, steps=STEPS, stop_at=float("inf"))
 
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         return Fix(

@@ -39,16 +39,16 @@ from contextlib import suppress
 import torch
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
-from diagnose.causes._callbacks import blamed, cure_of
+from diagnose.causes._callbacks import blamed_callbacks, cure_of
 from diagnose.causes._held_out import order, parts, side_of, split_named
 from diagnose.causes._reading import number
 from diagnose.changes import Change, left_out
 from diagnose.checks._items import batches_at
-from diagnose.checks._probing import chance_of_targets
-from diagnose.checks.labels_informative import BY_HEART, CHANGED, LIKELY, MANY
+from diagnose.checks._probing import chance_of_targets, trial_on
+from diagnose.checks.labels_informative import BY_HEART, CHANCE, CHANGED, LIKELY, MANY
 from diagnose.data import batch_size_of, indices_of
 from diagnose.diagnosis import Fix, Proof
-from diagnose.errors import NotApplicable, SubjectError
+from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 from diagnose.stats import replaced
 from diagnose.trial import Trial
@@ -56,7 +56,7 @@ from diagnose.trial import Trial
 CHECK = "labels-informative"
 ITEMS, HELD_OUT, ROWS = 2000, 400, 64
 PASSES, STEPS = 24, 500  # at most
-FASTER, CHANCE = 0.2, 0.02
+FASTER = 0.2
 COMMON = 0.8  # share of one label, above which permuting moves too few of the others
 
 
@@ -77,7 +77,7 @@ class LabelsUninformative(Cause):
                 "steps",
             )
         )
-        if callback := blamed(findings, "the order of the inputs", "the targets"):
+        if callback := blamed_callbacks(findings, "the order of the inputs", "the targets"):
             return callback
         if not min(allowed, CHANCE) < chance <= 1 or not learned >= BY_HEART:
             return None
@@ -163,10 +163,7 @@ class _Trained:
     """
 
     def __init__(self, lab: Lab, batches: list, held: list, steps: int, change: Change | None = None):
-        try:
-            self.trial = lab.trial(change, batches=batches, steps=steps, stop_at=math.inf)
-        except SubjectError as e:
-            raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
+        self.trial = trial_on(lab, batches, change=change, steps=steps, stop_at=math.inf)
         self.chance = chance_of_targets(self.trial.learner, held, lab.seed)
         self.learned = _over_a_pass(self.trial, len(batches))
         self.side = side_of(self.trial, self.learned, "training rows")

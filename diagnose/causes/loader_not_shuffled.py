@@ -30,10 +30,11 @@ from diagnose.causes import Cause, Findings, Settled, Suspicion
 from diagnose.causes._held_out import compared, held_out, order, split_named
 from diagnose.causes._reading import number, truth
 from diagnose.checks._items import batches_at
+from diagnose.checks._probing import trial_on
 from diagnose.checks.shuffling import ABOVE, BY_CHANCE, ERRORS, INSIDE, ONE_LABEL
 from diagnose.data import as_it_was, order_of, spread_over
 from diagnose.diagnosis import Fix
-from diagnose.errors import NotApplicable, SubjectError
+from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
 
 CHECK = "shuffling"
@@ -88,10 +89,7 @@ class LoaderNotShuffled(Cause):
         sides = []
         for indices in (mine, shuffled):
             batches = batches_at(lab, split, indices, lab.rows)
-            try:
-                trial = lab.trial(batches=batches, steps=max(PASSES * len(batches), STEPS), stop_at=float("inf"))
-            except SubjectError as e:
-                raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
+            trial = trial_on(lab, batches, steps=max(PASSES * len(batches), STEPS), stop_at=float("inf"))
             sides.append((trial, held_out(trial, scored)))
         (before, low), (after, high) = sides
         return compared("the same items shuffled", before, low, after, high, "held-out rows")

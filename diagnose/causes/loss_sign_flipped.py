@@ -39,7 +39,7 @@ from fastai.callback.core import Callback
 from torch import Tensor
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial
-from diagnose.causes._callbacks import cure_of, hooked
+from diagnose.causes._callbacks import blamed_hooks, cure_of
 from diagnose.causes._reading import by_place, number, truth
 from diagnose.changes import Change, scaled_loss, unhooked
 from diagnose.checks import listed
@@ -63,7 +63,7 @@ class LossSignFlipped(Cause):
 
     def suspect(self, findings: Findings) -> Suspicion | None:
         if not truth(findings, CHECK, "falls without end"):
-            return hooked(findings, against=True) or self._uphill(findings) or self._best_constant(findings)
+            return blamed_hooks(findings, against=True) or self._uphill(findings) or self._best_constant(findings)
         if any(
             truth(findings, CHECK, n) for n in ("bounded for targets in [0, 1]", "bounded for log-softmaxed outputs")
         ):

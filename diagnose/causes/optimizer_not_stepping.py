@@ -36,7 +36,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner
 
 from diagnose.causes import Cause, Findings, Settled, Suspicion, paired_trial, side
-from diagnose.causes._callbacks import blamed, cure_of, hooked
+from diagnose.causes._callbacks import blamed_callbacks, blamed_hooks, cure_of
 from diagnose.causes._reading import number, texts
 from diagnose.changes import Change, left_out, unhooked
 from diagnose.checks import listed
@@ -59,7 +59,7 @@ class OptimizerNotStepping(Cause):
         steps, total = number(findings, CHECK, "steps"), number(findings, CHECK, "with gradient")
         still = texts(findings, CHECK, "with gradient but unmoved")
         if not (steps >= 1 and total >= 1 and len(still) == total):
-            return blamed(findings, "the step") or hooked(findings, against=False)
+            return blamed_callbacks(findings, "the step") or blamed_hooks(findings, against=False)
         if texts(findings, "optimizer-holds-parameters", "missing from the optimizer"):
             return None
         return Suspicion(1.0, f"in {steps:.0f} steps none of {total:.0f} tensors with a gradient moved", still)

@@ -8,7 +8,7 @@ from diagnose.changes import Change
 from diagnose.checks import Check, Evidence, EvidenceList, Judgement, amount
 from diagnose.checks._numbers import number
 from diagnose.lab import Lab
-from diagnose.trial import LEARNED, Scale
+from diagnose.trial import LEARNED, Scale, Trial
 
 CLEAR = 0.3  # by how much a change must raise what is learned to point anywhere
 
@@ -31,19 +31,23 @@ class ComparedTrial(Check):
     def measure(self, lab: Lab) -> EvidenceList:
         change = self.change(lab)
         lab.say(change.name)
-        trial = lab.trial(change, scale=self.scale(lab))
-        return EvidenceList(
-            [
-                Evidence(name="change", value=change.name),
-                Evidence(name="learned", value=lab.baseline.learned, unit="share", where="as it is"),
-                Evidence(name="learned", value=trial.learned, unit="share", where="changed"),
-                Evidence(name="steps", value=len(trial.loss), unit="steps", where="changed"),
-                Evidence(name="loss", value=trial.loss, unit="loss", where="changed, every step"),
-            ]
-        )
+        return told_of(lab, change, lab.trial(change, scale=self.scale(lab)))
 
     def judge(self, evidence: EvidenceList) -> Judgement:
         return compared(evidence)
+
+
+def told_of(lab: Lab, change: Change, trial: Trial) -> EvidenceList:
+    """What `compared` reads, and the curve."""
+    return EvidenceList(
+        [
+            Evidence(name="change", value=change.name),
+            Evidence(name="learned", value=lab.baseline.learned, unit="share", where="as it is"),
+            Evidence(name="learned", value=trial.learned, unit="share", where="changed"),
+            Evidence(name="steps", value=len(trial.loss), unit="steps", where="changed"),
+            Evidence(name="loss", value=trial.loss, unit="loss", where="changed, every step"),
+        ]
+    )
 
 
 def compared(evidence: EvidenceList) -> Judgement:

@@ -18,7 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from diagnose.errors import NotApplicable, SubjectError
 from diagnose.isolate import loaders, seed_everything, twin
 from diagnose.lab import Lab
-from diagnose.stats import floats, plain, replaced, same_bits, tensors
+from diagnose.stats import alike, floats, plain, replaced, tensors
 from diagnose.trial import Trial, forward, predicted, prepared
 
 # the recurrent drop-outs of fastai.text, by name: importing them takes seconds
@@ -220,13 +220,11 @@ def seen_by_model(lab: Lab, without: list[str]) -> tuple[list[Tensor], list[Tens
 def changers_of_targets(lab: Lab) -> list[str]:
     """Class names of the callbacks without which the loss is given other targets of the fixed batch."""
     whole, found = seen_by_model(lab, [])[1], []
-    for name in ["", *dict.fromkeys(type(cb).__name__ for cb in lab.learn.cbs if hasattr(cb, "before_batch"))]:
+    if not alike(seen_by_model(lab, [])[1], whole):
+        return []  # they are drawn in a way that no seed repeats
+    for name in dict.fromkeys(type(cb).__name__ for cb in lab.learn.cbs if hasattr(cb, "before_batch")):
         with suppress(NotApplicable):  # others may need it
-            mine = seen_by_model(lab, [name])[1]
-            same = len(mine) == len(whole) and all(map(same_bits, mine, whole))
-            if not name and not same:
-                return []  # they are drawn in a way that no seed repeats
-            if not same:
+            if not alike(seen_by_model(lab, [name])[1], whole):
                 found.append(name)
     return found
 
@@ -240,7 +238,7 @@ def trial_on(lab: Lab, batches: list[Any], **kwargs: Any) -> Trial:
     try:
         return lab.trial(batches=batches, **kwargs)
     except SubjectError as e:
-        raise NotApplicable(f"other batches than the loader's: {e}") from e
+        raise NotApplicable(f"it raised on other batches than the loader's: {e}") from e
 
 
 # ---- a few batches of training --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diagnose.checks._probing import hooked, leaves
 from diagnose.lab import Lab
-from diagnose.stats import same_bits, tensors
+from diagnose.stats import alike, tensors
 
 
 class Reach(NamedTuple):
@@ -85,8 +85,3 @@ def _calls(lab: Lab, model: nn.Module, xb: tuple | None) -> list[_Call]:
 def copies(tree: object) -> list[Tensor]:
     """Copies of the tensors of a structure."""
     return [t.detach().clone() for t in tensors(tree)]
-
-
-def alike(a: list[Tensor], b: list[Tensor]) -> bool:
-    """Whether as many tensors agree in every bit."""
-    return len(a) == len(b) and all(map(same_bits, a, b))

@@ -88,6 +88,12 @@ class LabelsInformative(Check):
             raise NotApplicable("the loss is the same for targets in another order: it does not read them")
         if no_labels(lab.yb):
             raise NotApplicable("the targets are the same in every row, or count the rows")
+        found = self._rounds(lab)
+        if not number(found, P) <= number(found, "chance allowed"):
+            found += [Evidence(name=CHANGED, value=True, where=f"callback {n}") for n in changers_of_targets(lab)]
+        return found
+
+    def _rounds(self, lab: Lab) -> EvidenceList:
         found, _ = self._round(lab, FEW)
         if number(found, P) <= LIKELY:
             return found
@@ -120,20 +126,13 @@ class LabelsInformative(Check):
             Evidence(name=P, value=chance, unit="p", expected=f"<= {size.chance:g}"),
             Evidence(name="chance allowed", value=size.chance, unit="p"),
             Evidence(name="loss", value=trial.loss, unit="loss", where="every step"),
-            *(
-                Evidence(name=CHANGED, value=True, where=f"callback {name}")
-                for name in ([] if chance <= size.chance else changers_of_targets(lab))
-            ),
         ]
         return EvidenceList(found), trial.seconds / max(trial.steps, 1)
 
     def judge(self, evidence: EvidenceList) -> Judgement:
         if evidence.get(P) is None:
             return Judgement("skip", "not measured")
-        chance, learned = (
-            number(evidence, P),
-            number(evidence, LEARNED),
-        )
+        chance, learned = number(evidence, P), number(evidence, LEARNED)
         rows, held = number(evidence, "rows trained on"), number(evidence, "rows held out")
         told = (
             f"{amount(learned)} of {rows:.0f} rows is learned, and on {held:.0f} others the loss is as low "

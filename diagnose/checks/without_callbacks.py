@@ -26,12 +26,12 @@ from torch import Tensor
 from diagnose.changes import Change, left_out
 from diagnose.checks import Evidence, EvidenceList, Judgement, listed
 from diagnose.checks._calls import texts
-from diagnose.checks._comparison import CLEAR, ComparedTrial, compared
+from diagnose.checks._comparison import CLEAR, ComparedTrial, compared, told_of
 from diagnose.checks._probing import seen_by_model
 from diagnose.errors import NotApplicable
 from diagnose.isolate import twin
 from diagnose.lab import Lab
-from diagnose.stats import same_bits
+from diagnose.stats import alike
 from diagnose.trial import Trial, level
 
 OTHERS = ("fastai.", "diagnose.watch", "diagnose.preflight")
@@ -61,17 +61,10 @@ class WithoutCallbacks(ComparedTrial):
                 if _gain(lab, alone) >= CLEAR:
                     names, change, trial = [name], left_out([name]), alone
                     break
-        return EvidenceList(
-            [
-                Evidence(name="change", value=change.name),
-                Evidence(name="callbacks", value=names),
-                Evidence(name="learned", value=lab.baseline.learned, unit="share", where="as it is"),
-                Evidence(name="learned", value=trial.learned, unit="share", where="changed"),
-                Evidence(name="alters", value=_altered(lab, names, trial)),
-                Evidence(name="steps", value=len(trial.loss), unit="steps", where="changed"),
-                Evidence(name="loss", value=trial.loss, unit="loss", where="changed, every step"),
-            ]
-        )
+        found = told_of(lab, change, trial)
+        found.append(Evidence(name="callbacks", value=names))
+        found.append(Evidence(name="alters", value=_altered(lab, names, trial)))
+        return found
 
     def _trial(self, lab: Lab, change: Change) -> Trial:
         lab.say(change.name)
@@ -98,9 +91,9 @@ def _gain(lab: Lab, trial: Trial) -> float:
 def _altered(lab: Lab, names: list[str], trial: Trial) -> str:
     "What differs with and without the callbacks: the first of these."
     (x, y), (plain_x, plain_y) = seen_by_model(lab, []), seen_by_model(lab, names)
-    if len(y) != len(plain_y) or not all(map(same_bits, y, plain_y)):
+    if not alike(y, plain_y):
         return "the targets"
-    if len(x) != len(plain_x) or not all(map(same_bits, x, plain_x)):
+    if not alike(x, plain_x):
         moved = len(x) == len(plain_x) and all(map(_same_rows, x, plain_x))
         return "the order of the inputs" if moved else "the inputs"
     return "the step" if _hypers(trial) == _hypers(lab.baseline) else "the hyper-parameters"

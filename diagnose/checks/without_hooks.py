@@ -29,7 +29,7 @@ from torch import Tensor
 
 from diagnose.changes import unhooked
 from diagnose.checks import Evidence, EvidenceList
-from diagnose.checks._comparison import ComparedTrial
+from diagnose.checks._comparison import ComparedTrial, told_of
 from diagnose.checks._probing import train_few
 from diagnose.errors import NotApplicable
 from diagnose.lab import Lab
@@ -50,23 +50,14 @@ class WithoutHooks(ComparedTrial):
             raise NotApplicable("the batch is learned with them")
         change = unhooked()
         lab.say(change.name)
-        trial = lab.trial(change)
+        found = told_of(lab, change, lab.trial(change))
+        found.append(Evidence(name="tensors with hooks", value=names))
         hooked, plain = _gradients(lab), _gradients(lab, change.apply)
-        return EvidenceList(
-            [
-                Evidence(name="change", value=change.name),
-                Evidence(name="tensors with hooks", value=names),
-                Evidence(name="learned", value=lab.baseline.learned, unit="share", where="as it is"),
-                Evidence(name="learned", value=trial.learned, unit="share", where="changed"),
-                *(
-                    Evidence(name="cosine with the gradient without it", value=_cosine(hooked[n], plain[n]), where=n)
-                    for n in names
-                    if n in hooked and n in plain
-                ),
-                Evidence(name="steps", value=len(trial.loss), unit="steps", where="changed"),
-                Evidence(name="loss", value=trial.loss, unit="loss", where="changed, every step"),
-            ]
-        )
+        for name in names:
+            if name in hooked and name in plain:
+                cosine = _cosine(hooked[name], plain[name])
+                found.append(Evidence(name="cosine with the gradient without it", value=cosine, where=name))
+        return found
 
 
 class _Gradients(Callback):
