@@ -94,8 +94,8 @@ class OptimizerNotStepping(Cause):
     def fix(self, lab: Lab, suspicion: Suspicion) -> Fix:
         if names := suspicion.facts.get("left out"):
             return Fix(
-                text=f"Read what {listed(names)} does around the step: it zeroes or replaces gradients, or puts old "
-                "weights back.",
+                text=f"Read what {listed(names)} does to the loss, to gradients and to weights, in each of its events: "
+                "nothing of the step is left, as where gradients are zeroed or shrunk, or old weights put back.",
                 code=left_out(names).code,
             )
         if names := suspicion.facts.get("hooks"):
